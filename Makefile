@@ -1,0 +1,56 @@
+# The two that matter: `make run` does the main job, `make test` proves it.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GO       ?= go
+FUZZTIME ?= 60s
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## builds bin/gatewayd for this machine
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gatewayd ./cmd/gatewayd
+
+.PHONY: run
+run: build ## runs the gateway on its built-in default: mosquitto_sub -t 'room1/#' prints readings
+	@bin/gatewayd run
+
+.PHONY: setup
+setup: ## installs what the tests need from Debian, when it is missing
+	@scripts/setup-debian.sh test
+
+.PHONY: test
+test: setup ## every test of the project, real peers included
+	$(GO) test ./...
+	cd test && $(GO) test ./...
+
+.PHONY: check
+check: ## gofmt, vet, staticcheck, floor plan, race detector
+	@scripts/setup-debian.sh check
+	@bad=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -count=1 -run TestFloorPlan .
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+.PHONY: cross
+cross: ## static linux binaries for arm64, armv7, armv6 and amd64 in dist/
+	@scripts/cross.sh '$(LDFLAGS)'
+
+.PHONY: bench
+bench: setup ## gatewayd beside mosquitto and nats-server; writes docs/BENCHMARKS.md
+	cd test && $(GO) run ./bench -out ../docs/BENCHMARKS.md $(BENCHFLAGS)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: generate
+generate: ## writes the generated files anew
+	$(GO) generate ./...
