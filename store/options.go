@@ -1,0 +1,59 @@
+package store
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+)
+
+// Options configure a Store. The zero value works.
+type Options struct {
+	// RAM is what the board has, in bytes; it chooses badger's options. Below
+	// 2 GB, and when it is 0, the store keeps to the small set.
+	RAM int64
+	// MaxPending bounds the bytes that wait for the committer: beyond it Submit
+	// waits and TrySubmit answers ErrBusy. Zero: 4 MB.
+	MaxPending int
+	// MaxGroup bounds the bytes joined into one transaction. Zero, or more than
+	// badger takes: 13 % of its memtable.
+	MaxGroup int
+	// MaxMessage is the largest message in bytes. Zero: 2 MB; at most 256 MB.
+	MaxMessage int
+	// MaxBytes bounds the bodies kept for all sessions together: beyond it
+	// batches with messages are refused with ErrQuota. Zero: half of the disk's
+	// free space at Open.
+	MaxBytes int64
+	// CommitDelay is the longest the committer waits, from idle, for recipients
+	// that are online to acknowledge, so that a message cancels out before it is
+	// written. It adapts to their round trip below this cap. Zero: off.
+	CommitDelay time.Duration
+	// LazyInterval is how long values of class Lazy wait for a newer one. Zero:
+	// one minute.
+	LazyInterval time.Duration
+	// Reserve is the disk space kept free so that badger never meets a full
+	// disk. Zero: derived from the memtable's size.
+	Reserve int64
+	// WriteBudget is the number of bytes a day the store aims not to exceed: near
+	// it the commit delay and the lazy interval grow. No acknowledgement is
+	// weakened by it. Zero: none.
+	WriteBudget int64
+	// Now is the broker's clock in ms, for Limits.Age. Nil: the wall clock.
+	Now func() int64
+	// Delivered is called on the deliverer after each run of done functions.
+	Delivered func()
+	// Log receives what an operator should know. Nil: nothing is logged.
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxPending = cmp.Or(o.MaxPending, 4<<20)
+	o.MaxMessage = min(cmp.Or(o.MaxMessage, 2<<20), 256<<20)
+	o.LazyInterval = cmp.Or(o.LazyInterval, time.Minute)
+	if o.Now == nil {
+		o.Now = func() int64 { return time.Now().UnixMilli() }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
