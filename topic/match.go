@@ -30,7 +30,11 @@ func Match(filter, name string) bool {
 func hidden(name string) bool { return strings.HasPrefix(name, "$") }
 
 // Covers says whether every name that inner selects is selected by outer too.
+// It is cautious with "/#", whose parent would be the empty name.
 func Covers(outer, inner string) bool {
+	if outer == "+/#" && inner == "#" {
+		return true // no name has less than one level
+	}
 	if hidden(inner) && len(outer) > 0 && (outer[0] == '+' || outer[0] == '#') {
 		return false
 	}
@@ -42,7 +46,7 @@ func Covers(outer, inner string) bool {
 		i, innerRest, innerMore := cutLevel(inner)
 		switch {
 		case i == "#":
-			return false // at least the parent is not in outer, or some deeper name
+			return false // the parent, or some deeper name, is not in outer
 		case o != "+" && o != i:
 			return false
 		case !innerMore:
@@ -54,7 +58,8 @@ func Covers(outer, inner string) bool {
 	}
 }
 
-// Overlap says whether some name is selected by both filters.
+// Overlap says whether some name is selected by both filters. It is cautious
+// with "/#", as Covers is.
 func Overlap(a, b string) bool {
 	if hidden(a) && strings.HasPrefix(b, "+") || hidden(b) && strings.HasPrefix(a, "+") ||
 		hidden(a) && strings.HasPrefix(b, "#") || hidden(b) && strings.HasPrefix(a, "#") {
