@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"gatewayd/test/load"
+)
+
+func pacedMetrics(goal float64) []metric {
+	return []metric{
+		cpuMetric(goal),
+		{"lat50", "end to end p50, µs", "%.0f", 0, true},
+		{"lat99", "end to end p99, µs", "%.0f", 130, true},
+	}
+}
+
+// paced sends 2,000 messages a second in all, one each half millisecond, from ten publishers to their ten subscribers.
+func paced(qos byte) func(e *env) error {
+	return func(e *env) error {
+		const n = 10
+		t := &traffic{e: e, fan: 1, qos: qos}
+		if err := t.subscribers(clients("sub", n, func(i int, c *load.Client) {
+			c.Filters, c.QoS = []string{fmt.Sprintf("bench/paced/%d", i)}, qos
+		})...); err != nil {
+			return err
+		}
+		if err := t.publishers(n, func(p *publisher) {
+			p.topic, p.window = fixed(fmt.Sprintf("bench/paced/%d", p.n)), 0 // sends by the clock alone
+		}); err != nil {
+			return err
+		}
+		turn := 0
+		if err := e.loop.Every(500*time.Microsecond, func(due int) {
+			for range due {
+				if !t.stopped {
+					t.pubs[turn%n].send()
+					turn++
+				}
+			}
+		}); err != nil {
+			return err
+		}
+		t.keep = true
+		seconds := e.seconds
+		e.seconds = max(2*e.seconds, 3*time.Second) // the CPU clock ticks in 10 ms
+		err := t.measure()
+		e.seconds = seconds
+		e.percentiles("lat", t.latencies)
+		return err
+	}
+}
+
+func runIdle(e *env) error {
+	n := e.quickly(2000, 5000)
+	settle := max(2*time.Second, e.seconds)
+	before, err := e.p.Memory()
+	if err != nil {
+		return err
+	}
+	if _, err := e.loop.Connect(e.p.Addr, setupLimit, clients("idle", n, func(i int, c *load.Client) {
+		c.Filters = []string{fmt.Sprintf("idle/%d", i)}
+	})...); err != nil {
+		return err
+	}
+	if err := e.loop.RunFor(settle); err != nil {
+		return err
+	}
+	after, err := e.p.Memory()
+	if err != nil {
+		return err
+	}
+	e.set("each", float64(after.Total()-before.Total())/1024/float64(n))
+	e.set("rss", float64(after.Total())/(1<<20))
+	return nil
+}
+
+// runAckLatency measures how long an acknowledgement takes that stands for something on the disk.
+func runAckLatency(e *env) error {
+	if err := offlineSession(e, "sleeper", "bench/ack", 1); err != nil {
+		return err
+	}
+	t := &traffic{e: e, qos: 1}
+	if err := t.publishers(1, func(p *publisher) {
+		p.topic, p.payload, p.window = fixed("bench/ack"), make([]byte, 256), 0
+		p.sentAt = map[uint16]time.Duration{}
+	}); err != nil {
+		return err
+	}
+	return slowAcks(e, t)
+}
+
+func slowAcks(e *env, t *traffic) error {
+	if err := e.loop.Every(10*time.Millisecond, func(due int) {
+		for range due {
+			if !t.stopped {
+				t.pubs[0].send()
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	if err := e.loop.RunFor(max(e.seconds, 2*time.Second)); err != nil {
+		return err
+	}
+	t.stopped = true
+	if err := e.loop.Run(5*time.Second, func() bool { return t.acked == t.sent() }); err != nil {
+		return fmt.Errorf("%d of %d acknowledged: %w", t.acked, t.sent(), err)
+	}
+	e.percentiles("ack", t.pubs[0].ackLatency)
+	return nil
+}
+
+// runOnline has a persistent subscriber that is there: what its acknowledgement cancels need never reach the disk.
+func runOnline(e *env) error {
+	t := &traffic{e: e, qos: 1, fan: 1}
+	if err := t.subscribers(load.Client{ID: "reader", KeepAlive: 600, Filters: []string{"bench/online"}, QoS: 1}); err != nil {
+		return err
+	}
+	if err := t.publishers(1, func(p *publisher) {
+		p.topic, p.payload, p.window = fixed("bench/online"), make([]byte, 256), 0
+		p.sentAt = map[uint16]time.Duration{}
+	}, load.Client{ID: "writer", KeepAlive: 600}); err != nil {
+		return err
+	}
+	if err := e.loop.RunFor(500 * time.Millisecond); err != nil { // what the sessions themselves cost is not counted
+		return err
+	}
+	before := written(e.p.PID())
+	if err := slowAcks(e, t); err != nil {
+		return err
+	}
+	e.set("written", float64(written(e.p.PID())-before)/float64(t.sent()))
+	return nil
+}
+
+// written is the number of bytes the process has caused to be sent to storage.
+func written(pid int) (n int64) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+			_, _ = fmt.Sscan(v, &n)
+		}
+	}
+	return n
+}

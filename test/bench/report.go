@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report gathers every run and writes the medians.
+type report struct {
+	f       flags
+	brokers []*broker
+	runs    map[string][]map[string]float64 // by scenario and broker
+	failed  map[string]string
+}
+
+func newReport(f flags, brokers []*broker) *report {
+	return &report{f: f, brokers: brokers, runs: map[string][]map[string]float64{}, failed: map[string]string{}}
+}
+
+func key(s *scenario, b *broker) string { return s.name + "\x00" + b.name }
+
+func (r *report) add(s *scenario, b *broker, v map[string]float64) {
+	r.runs[key(s, b)] = append(r.runs[key(s, b)], v)
+}
+
+func (r *report) fail(s *scenario, b *broker, err error) { r.failed[key(s, b)] = err.Error() }
+
+// median of one figure over the runs; have is false when there is none.
+func (r *report) median(s *scenario, b *broker, metric string) (v float64, have bool) {
+	var all []float64
+	for _, run := range r.runs[key(s, b)] {
+		if v, ok := run[metric]; ok {
+			all = append(all, v)
+		}
+	}
+	if len(all) == 0 {
+		return 0, false
+	}
+	slices.Sort(all)
+	if n := len(all); n%2 == 0 {
+		return (all[n/2-1] + all[n/2]) / 2, true
+	}
+	return all[len(all)/2], true
+}
+
+func (r *report) find(name string) *broker {
+	for _, b := range r.brokers {
+		if b.name == name {
+			return b
+		}
+	}
+	return nil
+}
+
+func (r *report) markdown(chosen []*scenario, took time.Duration) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench` on %s; do not edit by hand. Medians of %d runs, the brokers taking turns, %.0f s a run.\n",
+		time.Now().UTC().Format("2006-01-02"), r.f.runs, r.f.seconds)
+	fmt.Fprintf(&b, "MQTT 3.1.1, loopback, 64 B payloads and clean sessions unless a row says otherwise; one process each, no pinning.\n")
+	fmt.Fprintf(&b, "CPU is the broker's user and system time from /proc for each delivered message (retained and queue rows: for each\nacknowledged one). gatewayd has its durable store open in every row. Absolute figures drift with the machine; compare within a row.\n\n")
+	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, disk of the stores: %s; the whole run took %s\n", cpuModel(), runtime.NumCPU(), kernel(), syncProbe(), took.Round(time.Second))
+	for _, br := range r.brokers {
+		fmt.Fprintf(&b, "- %s: %s\n", br.name, br.version)
+	}
+	b.WriteString("\n| scenario | figure |")
+	for _, br := range r.brokers {
+		fmt.Fprintf(&b, " %s |", br.name)
+	}
+	b.WriteString(" goal | gatewayd : mosquitto |\n|---|---|")
+	b.WriteString(strings.Repeat("---|", len(r.brokers)+2) + "\n")
+	for _, s := range chosen {
+		r.rows(&b, s)
+	}
+	r.notes(&b, chosen)
+	return b.String()
+}
+
+func (r *report) rows(b *strings.Builder, s *scenario) {
+	title := s.title
+	for _, m := range s.metrics {
+		fmt.Fprintf(b, "| %s | %s |", title, m.title)
+		title = ""
+		for _, br := range r.brokers {
+			v, ok := r.median(s, br, m.key)
+			switch {
+			case ok:
+				fmt.Fprintf(b, " "+m.format+" |", v)
+			case r.failed[key(s, br)] != "":
+				b.WriteString(" failed |")
+			default:
+				b.WriteString(" – |")
+			}
+		}
+		fmt.Fprintf(b, " %s | %s |\n", r.goal(s, m), r.ratio(s, m))
+	}
+}
+
+func (r *report) goal(s *scenario, m metric) string {
+	if m.goal == 0 {
+		return ""
+	}
+	sign := "≥"
+	if m.atMost {
+		sign = "≤"
+	}
+	format := m.format
+	if m.goal == float64(int(m.goal)) {
+		format = "%.0f"
+	}
+	text := sign + " " + fmt.Sprintf(format, m.goal)
+	g := r.find("gatewayd")
+	if g == nil {
+		return text
+	}
+	v, ok := r.median(s, g, m.key)
+	if !ok {
+		return text
+	}
+	if (m.atMost && v <= m.goal) || (!m.atMost && v >= m.goal) {
+		return text + " met"
+	}
+	return text + " **missed**"
+}
+
+func (r *report) ratio(s *scenario, m metric) string {
+	g, q := r.find("gatewayd"), r.find("mosquitto")
+	if g == nil || q == nil {
+		return ""
+	}
+	a, ok1 := r.median(s, g, m.key)
+	b, ok2 := r.median(s, q, m.key)
+	if !ok1 || !ok2 || b == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", a/b)
+}
+
+func (r *report) notes(b *strings.Builder, chosen []*scenario) {
+	var lines []string
+	for _, s := range chosen {
+		for _, br := range r.brokers {
+			if e := r.failed[key(s, br)]; e != "" {
+				e, _, _ = strings.Cut(e, "\n")
+				lines = append(lines, fmt.Sprintf("- %s, %s: %s", s.name, br.name, e))
+			}
+			for _, k := range []string{"lost", "disorder"} {
+				if slices.ContainsFunc(s.metrics, func(m metric) bool { return m.key == k }) {
+					continue
+				}
+				if v, _ := r.median(s, br, k); v > 0 {
+					lines = append(lines, fmt.Sprintf("- %s, %s: %s %.0f", s.name, br.name, k, v))
+				}
+			}
+		}
+	}
+	if len(lines) > 0 {
+		b.WriteString("\nNot as it should be:\n\n" + strings.Join(lines, "\n") + "\n")
+	}
+}
+
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if name, v, ok := strings.Cut(sc.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(v)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func kernel() string {
+	out, err := exec.Command("uname", "-sr").Output()
+	if err != nil {
+		return runtime.GOOS
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// syncProbe says what the disk allows: 64 KiB appended and synced, as a group commit does.
+func syncProbe() string {
+	dir, err := os.MkdirTemp("", "bench-disk-")
+	if err != nil {
+		return "unknown"
+	}
+	defer os.RemoveAll(dir)
+	f, err := os.Create(filepath.Join(dir, "probe"))
+	if err != nil {
+		return "unknown"
+	}
+	defer f.Close()
+	buf := make([]byte, 64<<10)
+	var d []time.Duration
+	for range 100 {
+		begun := time.Now()
+		if _, err := f.Write(buf); err != nil {
+			return "unknown"
+		}
+		if err := f.Sync(); err != nil {
+			return "unknown"
+		}
+		d = append(d, time.Since(begun))
+	}
+	slices.Sort(d)
+	return fmt.Sprintf("64 KiB append and sync p50 %.2f ms, p99 %.2f ms", d[50].Seconds()*1000, d[98].Seconds()*1000)
+}
