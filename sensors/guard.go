@@ -1,0 +1,74 @@
+package sensors
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/conn/v3/onewire"
+)
+
+// guardedBuses gives drivers buses that fail once the current turn's context is
+// done. Library drivers poll "until ready" without end when a part is stuck;
+// through this they come back.
+type guardedBuses struct {
+	Buses
+	ctx atomic.Pointer[context.Context]
+}
+
+// use sets the context of the turn; nil ends it.
+func (g *guardedBuses) use(ctx context.Context) {
+	if ctx == nil {
+		g.ctx.Store(nil)
+		return
+	}
+	g.ctx.Store(&ctx)
+}
+
+func (g *guardedBuses) check() error {
+	if c := g.ctx.Load(); c != nil && (*c).Err() != nil {
+		return fmt.Errorf("given up: %w", context.Cause(*c))
+	}
+	return nil
+}
+
+func (g *guardedBuses) I2C(name string) (i2c.Bus, error) {
+	b, err := g.Buses.I2C(name)
+	if err != nil {
+		return nil, err
+	}
+	return &guardedI2C{b, g}, nil
+}
+
+func (g *guardedBuses) OneWire(name string) (onewire.Bus, error) {
+	b, err := g.Buses.OneWire(name)
+	if err != nil {
+		return nil, err
+	}
+	return &guardedOneWire{b, g}, nil
+}
+
+type guardedI2C struct {
+	i2c.Bus
+	g *guardedBuses
+}
+
+func (b *guardedI2C) Tx(addr uint16, w, r []byte) error {
+	if err := b.g.check(); err != nil {
+		return err
+	}
+	return b.Bus.Tx(addr, w, r)
+}
+
+type guardedOneWire struct {
+	onewire.Bus
+	g *guardedBuses
+}
+
+func (b *guardedOneWire) Tx(w, r []byte, p onewire.Pullup) error {
+	if err := b.g.check(); err != nil {
+		return err
+	}
+	return b.Bus.Tx(w, r, p)
+}

@@ -1,0 +1,145 @@
+package sensors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Format is the shape of a payload.
+type Format string
+
+const (
+	FormatPlain Format = "plain" // the number alone, "21.4"
+	FormatJSON  Format = "json"  // value, unit, time, quality, sequence
+)
+
+// Options says what to read, watch and drive, and where it goes.
+type Options struct {
+	Gateway string // id, for the availability topics
+	Probes  []ProbeConfig
+	Lines   []LineConfig
+	Buses   Buses
+	Sink    Sink
+	History History          // nil: none is kept
+	Log     *slog.Logger     // nil: slog.Default()
+	Clock   func() ClockInfo // nil: the system clock is taken as synchronised
+	// MaxPending bounds the messages that wait for the Sink. When it is
+	// reached the oldest goes and is counted; readings of one topic wait as
+	// their latest only. Zero: 4096.
+	MaxPending int
+}
+
+// ClockInfo is what is known about the system clock.
+type ClockInfo struct {
+	Synchronised bool
+}
+
+// ProbeConfig is one entry of `sensors:`.
+type ProbeConfig struct {
+	Name     string
+	Driver   string
+	Bus      string
+	Address  string
+	Options  map[string]any // driver's own keys
+	Every    time.Duration  // zero: 10s
+	Topic    string         // "{name}/{quantity}" when empty
+	QoS      byte
+	Retain   bool
+	Format   Format                  // empty: plain
+	Filters  map[string][]FilterSpec // by quantity; "*" for all others
+	Derive   []DeriveSpec
+	Digits   map[string]int // decimals of a quantity; absent: the quantity's own
+	Disabled []string       // quantities that are not published
+}
+
+// FilterSpec is one step of a filter chain as written: {offset: -0.4}.
+type FilterSpec struct {
+	Name string
+	Arg  any // number, duration text, list or map, as YAML gives it
+}
+
+// DeriveSpec makes one quantity out of others: a built-in function
+// (dew_point, absolute_humidity, sea_level_pressure, …) or a formula over
+// quantities, last, dt and options.
+type DeriveSpec struct {
+	Quantity string
+	Unit     string
+	Formula  string // empty: the built-in function named like the quantity
+	Options  map[string]any
+}
+
+// LineConfig is one entry of `lines:`.
+type LineConfig struct {
+	Name      string
+	Line      string // "GPIO17", "17", "gpiochip0:17", "pin 11", "<expander>:3"
+	Direction string // "in" or "out"
+	Pull      string // "up", "down", "none"; empty: as the board has it
+	Active    string // "high" (default) or "low"
+	Debounce  time.Duration
+	Topic     string
+	QoS       byte
+	Retain    *bool // nil: true
+	On, Off   string
+	Format    Format
+
+	// Inputs
+	Count     string        // "", "rising", "falling", "both": pulses instead of states
+	Every     time.Duration // how often a pulse count is published; zero: 10s
+	PerUnit   float64       // pulses per unit of the total; zero: 1
+	Unit      string        // of the total: "L", "kWh"
+	Heartbeat time.Duration // repeat the state that often; zero: never
+
+	// Outputs
+	CommandTopic string
+	Initial      string        // "on", "off", "keep" (last retained state); empty: off
+	FailSafe     string        // "on" or "off": what it takes when the gateway stops or the commander is silent; empty: leave
+	FailAfter    time.Duration // silence of the commander until FailSafe; zero: never
+	Pulse        time.Duration // on lasts that long, then off by itself; zero: for ever
+	MaxOn        time.Duration // never on for longer
+	Interlock    string        // at most one output of a group is on
+	Settle       time.Duration // interlock: off of the other to on of this one
+}
+
+// Message is one publication.
+type Message struct {
+	Topic   string
+	Payload []byte
+	QoS     byte
+	Retain  bool
+	Reading *Reading // what the payload says, where it is a reading; read-only
+}
+
+// Sink is where publications go and commands come from: the broker.
+type Sink interface {
+	// Publish may wait (the store has its bound); it returns when the broker
+	// has taken the message over. Called from one goroutine.
+	Publish(ctx context.Context, m Message) error
+	// Subscribe calls handle for each message on topic until cancel. handle
+	// does not block. retained: an old value, not a command of this moment.
+	Subscribe(topic string, qos byte, handle func(payload []byte, retained bool)) (cancel func(), err error)
+}
+
+// History keeps readings for those who missed them. Append must not block for
+// long; it is called from the publishing goroutine.
+type History interface {
+	Append(Reading)
+	Range(probe, quantity string, from, to time.Time, limit int) ([]Reading, error)
+}
+
+// ConfigError is a mistake in the configuration: which list, which entry,
+// which key, so that the caller can name file and line.
+type ConfigError struct {
+	List  string // "sensors" or "lines"
+	Index int
+	Name  string
+	Field string // "driver", "bus", "filters", …
+	Err   error
+}
+
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("%s[%d] %q: %s: %v", e.List, e.Index, e.Name, e.Field, e.Err)
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }

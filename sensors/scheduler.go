@@ -1,0 +1,201 @@
+package sensors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Scheduler reads probes, watches inputs, drives outputs and publishes what
+// comes of it. New checks the whole configuration and starts nothing.
+type Scheduler struct {
+	o      Options
+	log    *slog.Logger
+	out    *publisher
+	loops  []*busLoop // one per bus, each with one goroutine
+	ins    []*inputLine
+	outs   []*outputLine
+	groups []*interlock // each with one goroutine
+	locks  map[string]*interlock
+
+	ready chan struct{} // closed when every probe has had its first turn
+}
+
+// New checks o and makes a Scheduler of it. An error is a *ConfigError when
+// the configuration is at fault.
+func New(o Options) (*Scheduler, error) {
+	if o.Buses == nil || o.Sink == nil {
+		return nil, errors.New("sensors: Buses and Sink are needed")
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Clock == nil {
+		o.Clock = func() ClockInfo { return ClockInfo{Synchronised: true} }
+	}
+	if o.MaxPending <= 0 {
+		o.MaxPending = 4096
+	}
+	s := &Scheduler{o: o, log: o.Log, out: newPublisher(o.Sink, o.History, o.Log, o.MaxPending),
+		locks: map[string]*interlock{}, ready: make(chan struct{})}
+	names := map[string]bool{}
+	byBus := map[string]*busLoop{}
+	for i, c := range o.Probes {
+		p, err := s.newProbe(i, c, names)
+		if err != nil {
+			return nil, err
+		}
+		l := byBus[p.busKey]
+		if l == nil {
+			l = newBusLoop(s, p.busKey)
+			byBus[p.busKey] = l
+		}
+		p.loop = l
+		l.probes = append(l.probes, p)
+	}
+	for _, k := range slices.Sorted(maps.Keys(byBus)) {
+		s.loops = append(s.loops, byBus[k])
+	}
+	for i, c := range o.Lines {
+		if err := s.newLine(i, c, names); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Run reads, watches and drives until ctx is done; then outputs take their
+// fail-safe values, everything is closed and what waits is published.
+func (s *Scheduler) Run(ctx context.Context) error {
+	pubCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPublishing()
+	var publishing, running sync.WaitGroup
+	publishing.Go(func() { s.out.run(pubCtx) })
+
+	var first sync.WaitGroup
+	first.Add(len(s.loops))
+	for _, l := range s.loops {
+		running.Go(func() { l.run(ctx, first.Done) })
+	}
+	go func() { first.Wait(); close(s.ready) }() // ends with the loops at the latest
+	for _, in := range s.ins {
+		running.Go(func() { in.run(ctx) })
+	}
+	for _, g := range s.groups {
+		running.Go(func() { g.run(ctx) })
+	}
+	running.Go(func() { s.supervise(ctx) })
+	running.Wait()
+	s.goOffline()
+	s.out.drain(2 * time.Second)
+	stopPublishing()
+	publishing.Wait()
+	return context.Cause(ctx)
+}
+
+// Ready is closed when every probe has been read or has failed once.
+func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
+
+// newProbe checks one entry of the configuration.
+func (s *Scheduler) newProbe(i int, c ProbeConfig, names map[string]bool) (*probe, error) {
+	wrong := func(field, format string, args ...any) error {
+		return &ConfigError{List: "sensors", Index: i, Name: c.Name, Field: field, Err: fmt.Errorf(format, args...)}
+	}
+	if c.Name == "" || strings.ContainsAny(c.Name, "/+#") {
+		return nil, wrong("name", "a sensor needs a name without / + #")
+	}
+	if names[c.Name] {
+		return nil, wrong("name", "this name is taken")
+	}
+	names[c.Name] = true
+	d, ok := FindDriver(c.Driver)
+	if !ok {
+		return nil, wrong("driver", "unknown driver %q%s", c.Driver, suggest(c.Driver, DriverNames()))
+	}
+	for k := range c.Options {
+		if !slices.Contains(d.Options, k) {
+			return nil, wrong(k, "driver %s has no key %q%s", d.Name, k, suggest(k, d.Options))
+		}
+	}
+	if c.Every == 0 {
+		c.Every = 10 * time.Second
+	}
+	if c.Every < max(d.MinEvery, 10*time.Millisecond) {
+		return nil, wrong("every", "%v is too often: a %s needs at least %v", c.Every, d.Part, max(d.MinEvery, 10*time.Millisecond))
+	}
+	if c.Topic == "" {
+		c.Topic = "{name}/{quantity}"
+	}
+	if strings.ContainsAny(c.Topic, "+#") {
+		return nil, wrong("topic", "%q has a wildcard", c.Topic)
+	}
+	if c.QoS > 2 {
+		return nil, wrong("qos", "%d is not 0, 1 or 2", c.QoS)
+	}
+	switch c.Format {
+	case "":
+		c.Format = FormatPlain
+	case FormatPlain, FormatJSON:
+	default:
+		return nil, wrong("format", "%q is neither plain nor json", c.Format)
+	}
+	if err := d.checkAddress(c.Address); err != nil {
+		return nil, wrong("address", "%w", err)
+	}
+	busKey, err := d.checkBus(s.o.Buses, c.Bus)
+	if err != nil {
+		return nil, wrong("bus", "%w", err)
+	}
+	p := &probe{cfg: c, driver: d, busKey: busKey, sched: s, channels: map[string]*channel{}}
+	p.availability = "gateway/" + s.o.Gateway + "/" + c.Name + "/availability"
+	for q := range c.Filters {
+		if q != "*" && !p.hasQuantity(q) {
+			return nil, wrong("filters", "%s has no quantity %q%s", d.Name, q, suggest(q, d.Quantities))
+		}
+		if _, err := newChain(c.Filters[q]); err != nil {
+			return nil, wrong("filters", "%s: %w", q, err)
+		}
+	}
+	if len(d.Quantities) > 1 && !strings.Contains(c.Topic, "{quantity}") && c.Format == FormatPlain &&
+		len(d.Quantities)-len(c.Disabled) > 1 {
+		return nil, wrong("topic", "%q needs {quantity}: %s has %s", c.Topic, d.Name, strings.Join(d.Quantities, ", "))
+	}
+	if p.derived, err = newDerivations(c.Derive, d.Quantities); err != nil {
+		return nil, wrong("derive", "%w", err)
+	}
+	return p, nil
+}
+
+// supervise notices what the bus loops cannot say themselves: that one of them
+// hangs inside a bus. It also publishes again once the clock is known.
+func (s *Scheduler) supervise(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, l := range s.loops {
+				for _, p := range l.probes {
+					p.checkStale(now)
+				}
+			}
+		}
+	}
+}
+
+// goOffline says that nothing is read any more.
+func (s *Scheduler) goOffline() {
+	for _, l := range s.loops {
+		for _, p := range l.probes {
+			p.setOnline(false, "the gateway stopped")
+		}
+	}
+}
