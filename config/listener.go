@@ -1,0 +1,37 @@
+package config
+
+// Listener is one address where MQTT clients connect. What it does not say of
+// Limits and Anonymous it takes from mqtt and auth.
+type Listener struct {
+	Address           string   `yaml:"address" required:"true" check:"address" doc:"host:port, :port for all interfaces, [v6]:port, or unix:/path/of/socket."`
+	Interface         string   `yaml:"interface" doc:"Network interface to bind to, such as eth0."`
+	SocketMode        string   `yaml:"socket_mode" default:"0660" check:"mode" doc:"Permissions of a Unix socket."`
+	WebSocket         bool     `yaml:"websocket" default:"false" doc:"MQTT over WebSocket instead of plain MQTT."`
+	Path              string   `yaml:"path" default:"/mqtt" check:"urlpath" doc:"WebSocket: the path of its URL."`
+	Origins           []string `yaml:"origins" doc:"WebSocket: origins browsers may come from, such as https://panel.example; empty: any."`
+	TLS               *TLS     `yaml:"tls" doc:"Encrypt with TLS."`
+	ProxyProtocol     string   `yaml:"proxy_protocol" default:"off" enum:"off,v1,v2,any" doc:"Expect HAProxy's PROXY header before anything else, of this version."`
+	ProxyProtocolFrom []string `yaml:"proxy_protocol_from" check:"network" doc:"Networks the PROXY header is believed from, such as 10.0.0.0/8; others are refused. Empty: everyone."`
+	MaxConnections    int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
+	Anonymous         bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
+
+	Limits `yaml:",inline"`
+}
+
+// TLS is a server's side of TLS.
+type TLS struct {
+	Cert              string   `yaml:"cert" required:"true" path:"file" doc:"Certificate of the server with its chain, PEM."`
+	Key               string   `yaml:"key" required:"true" path:"file" doc:"Private key of the certificate, PEM."`
+	ClientCA          string   `yaml:"client_ca" path:"file" doc:"Authorities whose client certificates are accepted, PEM file or folder of PEM files."`
+	RequireClientCert bool     `yaml:"require_client_cert" default:"false" doc:"Refuse clients without a certificate."`
+	CRL               string   `yaml:"crl" path:"file" doc:"Revoked client certificates, PEM."`
+	Identity          string   `yaml:"identity" default:"none" enum:"none,cn,subject" doc:"Take the user name from the client certificate: its common name or its whole subject."`
+	MinVersion        string   `yaml:"min_version" default:"1.2" enum:"1.2,1.3" doc:"Oldest TLS version accepted."`
+	Ciphers           []string `yaml:"ciphers" doc:"Cipher suites of TLS 1.2 by their IANA names; empty: the safe ones."`
+}
+
+// inherit lets a listener start from the broker's limits.
+func (l *Listener) inherit(c *Config) {
+	l.Limits = c.MQTT.Limits
+	l.Anonymous = c.Auth.Anonymous
+}

@@ -1,0 +1,84 @@
+package config
+
+// Board is the hardware the sensors and lines hang on.
+type Board struct {
+	Kind     string  `yaml:"kind" default:"auto" enum:"auto,sim,none" doc:"auto: the hardware where there is some, else simulated. sim: simulated. none: no sensors and no lines."`
+	Seed     int     `yaml:"seed" default:"1" doc:"Simulation: the same seed gives the same values."`
+	Watchdog string  `yaml:"watchdog" doc:"Hardware watchdog device to feed, such as /dev/watchdog0; empty: none."`
+	LED      string  `yaml:"led" doc:"LED that shows the state, a name under /sys/class/leds; empty: none."`
+	Faults   []Fault `yaml:"faults" doc:"Simulation: faults to play."`
+}
+
+func (Board) scalarKey() string { return "kind" }
+
+// Fault is something that goes wrong on the simulated board.
+type Fault struct {
+	Part  string   `yaml:"part" required:"true" doc:"Name of the sensor or line."`
+	Fault string   `yaml:"fault" required:"true" enum:"nack,crc,stuck,drift,noise,unplug,slow,hang" doc:"What goes wrong."`
+	After Duration `yaml:"after" doc:"How long after the start it begins."`
+	For   Duration `yaml:"for" doc:"How long it lasts; 0: for ever."`
+	Value float64  `yaml:"value" doc:"Strength: probability, drift an hour, amplitude, seconds."`
+}
+
+// Sensor is one part that is read on a schedule.
+type Sensor struct {
+	Name     string              `yaml:"name" required:"true" check:"level" doc:"Its name, used in topics."`
+	Driver   string              `yaml:"driver" required:"true" doc:"Driver; gatewayd sensor list shows them."`
+	Bus      string              `yaml:"bus" doc:"Bus it hangs on, such as i2c-1, w1-1, spi0.0 or /dev/ttyS0; default: the driver's usual one."`
+	Address  string              `yaml:"address" doc:"Address on the bus, such as 0x76 or 28-000005e2fdc3; default: the driver's usual one."`
+	Options  map[string]any      `yaml:"options" doc:"What the driver has of its own."`
+	Every    Duration            `yaml:"every" default:"10s" min:"10ms" max:"1w" doc:"How often it is read."`
+	Topic    string              `yaml:"topic" default:"{name}/{quantity}" check:"topic" doc:"Topic of its values; {name}, {quantity} and {gateway} are filled in."`
+	QoS      int                 `yaml:"qos" default:"1" min:"0" max:"2" doc:"QoS of its values."`
+	Retain   bool                `yaml:"retain" default:"true" doc:"Publish retained."`
+	Format   string              `yaml:"format" default:"plain" enum:"plain,json" doc:"plain: the number alone. json: value, unit, time, quality, sequence."`
+	Filters  map[string][]Filter `yaml:"filters" doc:"Filters by quantity, in the order they are applied; \"*\" for all quantities not named."`
+	Derive   []Derive            `yaml:"derive" doc:"Quantities computed from others."`
+	Digits   map[string]int      `yaml:"digits" doc:"Decimals by quantity."`
+	Disabled []string            `yaml:"disabled" doc:"Quantities that are not published."`
+}
+
+// Filter is one step of a filter chain: {offset: -0.4}.
+type Filter struct {
+	Name string
+	Arg  any // number, text, list or map
+}
+
+// Derive makes a quantity out of others.
+type Derive struct {
+	Quantity string         `yaml:"quantity" required:"true" check:"level" doc:"Name of the new quantity; dew_point, absolute_humidity, sea_level_pressure and others are built in."`
+	Unit     string         `yaml:"unit" doc:"Its unit."`
+	Formula  string         `yaml:"formula" doc:"Formula over the other quantities; empty: the built-in one of that name."`
+	Options  map[string]any `yaml:"options" doc:"Constants for the formula."`
+}
+
+// Line is one input or output.
+type Line struct {
+	Name      string   `yaml:"name" required:"true" check:"level" doc:"Its name."`
+	Line      string   `yaml:"line" required:"true" doc:"Which one: GPIO17, pin 11, gpiochip0:17, or an expander and a number."`
+	Direction string   `yaml:"direction" required:"true" enum:"in,out" doc:"Input or output."`
+	Pull      string   `yaml:"pull" enum:"up,down,none" doc:"Input: pull resistor; default: as the board has it."`
+	Active    string   `yaml:"active" default:"high" enum:"high,low" doc:"Level that means on."`
+	Debounce  Duration `yaml:"debounce" default:"0" max:"1m" doc:"Input: changes shorter than this are ignored."`
+	Topic     string   `yaml:"topic" required:"true" check:"topic" doc:"Topic of its state."`
+	QoS       int      `yaml:"qos" default:"1" min:"0" max:"2" doc:"QoS of its state."`
+	Retain    bool     `yaml:"retain" default:"true" doc:"Publish its state retained."`
+	On        string   `yaml:"on" default:"on" doc:"Payload that means on."`
+	Off       string   `yaml:"off" default:"off" doc:"Payload that means off."`
+	Format    string   `yaml:"format" default:"plain" enum:"plain,json" doc:"plain: the payload alone. json: with time and sequence."`
+
+	Count     string   `yaml:"count" enum:"rising,falling,both" doc:"Input: count edges instead of publishing each."`
+	Every     Duration `yaml:"every" default:"10s" min:"100ms" max:"1w" doc:"Count: how often it is published."`
+	PerUnit   float64  `yaml:"per_unit" default:"1" doc:"Count: edges for one unit."`
+	Unit      string   `yaml:"unit" doc:"Count: the unit, such as L or kWh."`
+	Heartbeat Duration `yaml:"heartbeat" default:"0" doc:"Input: repeat the state so often; 0: never."`
+
+	CommandTopic string   `yaml:"command_topic" check:"topic" doc:"Output: topic that commands it; default: the topic with /set."`
+	Initial      string   `yaml:"initial" default:"off" enum:"on,off,keep" doc:"Output: state at start; keep takes the last retained one."`
+	FailSafe     string   `yaml:"fail_safe" enum:"on,off" doc:"Output: state it takes when the gateway stops or nobody commands for fail_after; default: it stays."`
+	FailAfter    Duration `yaml:"fail_after" default:"0" doc:"Output: silence until fail_safe; 0: never."`
+	Pulse        Duration `yaml:"pulse" default:"0" doc:"Output: on lasts that long; 0: until off."`
+	MaxOn        Duration `yaml:"max_on" default:"0" doc:"Output: never on for longer; 0: no bound."`
+	Interlock    string   `yaml:"interlock" doc:"Output: of a group of this name at most one is on."`
+	Settle       Duration `yaml:"settle" default:"0" doc:"Output: interlock pause between one going off and another on."`
+}
