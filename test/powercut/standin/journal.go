@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+)
+
+// record is one thing that happened.
+type record struct {
+	Op, Client, Topic string
+	Payload           []byte
+	ID                uint16
+	QoS               byte
+	Retain            bool
+}
+
+// journal is the append-only log: each entry has a length and a checksum, so
+// that a torn end is seen and cut off.
+type journal struct {
+	file    *os.File
+	mode    string
+	pending []byte
+	exact   bool // something in pending must be durable in every mode but "none"
+}
+
+func openLog(name, mode string, each func(record)) (*journal, error) {
+	b, err := os.ReadFile(name)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	good := 0
+	for rest := b; len(rest) >= 8; {
+		n := int(binary.BigEndian.Uint32(rest))
+		if n == 0 || n > len(rest)-8 || crc32.ChecksumIEEE(rest[8:8+n]) != binary.BigEndian.Uint32(rest[4:]) {
+			break
+		}
+		var r record
+		if err := json.NewDecoder(bytes.NewReader(rest[8 : 8+n])).Decode(&r); err != nil {
+			return nil, err
+		}
+		each(r)
+		good += 8 + n
+		rest = rest[8+n:]
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Truncate(int64(good)); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(int64(good), 0); err != nil {
+		return nil, err
+	}
+	if mode != "none" {
+		if err := f.Sync(); err != nil {
+			return nil, err
+		}
+		dir, err := os.Open(filepath.Dir(name)) // the file's name must be durable too
+		if err != nil {
+			return nil, err
+		}
+		defer dir.Close()
+		if err := dir.Sync(); err != nil {
+			return nil, err
+		}
+	}
+	return &journal{file: f, mode: mode}, nil
+}
+
+func (j *journal) add(r record) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		fail(err)
+	}
+	j.pending = binary.BigEndian.AppendUint32(j.pending, uint32(len(b)))
+	j.pending = binary.BigEndian.AppendUint32(j.pending, crc32.ChecksumIEEE(b))
+	j.pending = append(j.pending, b...)
+	if r.Op == "message" || r.Op == "session" || r.Op == "subscribe" {
+		j.exact = true
+	}
+}
+
+func (j *journal) save() error {
+	if len(j.pending) == 0 {
+		return nil
+	}
+	_, err := j.file.Write(j.pending)
+	if err == nil && (j.mode == "all" || j.mode == "messages" && j.exact) {
+		err = j.file.Sync()
+	}
+	j.pending, j.exact = j.pending[:0], false
+	return err
+}
