@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -59,18 +60,22 @@ func subject(raw []byte) (string, error) {
 		return "", errors.New("the client certificate has no subject")
 	}
 	var b strings.Builder
-	for i := len(parts) - 1; i >= 0; i-- {
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
-		for j, rest := 0, parts[i].Bytes; len(rest) > 0; j++ {
+	for _, part := range slices.Backward(parts) {
+		var several []attribute // nearly always one
+		for rest := part.Bytes; len(rest) > 0; {
 			var a attribute
 			var err error
 			if rest, err = asn1.Unmarshal(rest, &a); err != nil {
 				return "", errors.New("the client certificate's subject cannot be read")
 			}
-			if j > 0 {
+			several = append(several, a)
+		}
+		for i, a := range slices.Backward(several) {
+			switch {
+			case i < len(several)-1:
 				b.WriteByte('+')
+			case b.Len() > 0:
+				b.WriteByte(',')
 			}
 			writeAttribute(&b, a)
 		}
