@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -41,7 +40,7 @@ func Detect(root string) Detected {
 	d.hasTree = d.Model != ""
 	d.Serial = read("proc/device-tree/serial-number")
 	d.Kernel = read("proc/sys/kernel/osrelease")
-	d.Memory = memTotal(read("proc/meminfo"))
+	d.Memory = memField(read("proc/meminfo"), "MemTotal:")
 	if d.Model == "" {
 		d.Maker, d.Model = read("sys/class/dmi/id/sys_vendor"), read("sys/class/dmi/id/product_name")
 	}
@@ -162,16 +161,6 @@ func writable(root string, buses []string) bool {
 		}
 	}
 	return false
-}
-
-func memTotal(meminfo string) uint64 {
-	for line := range strings.Lines(meminfo) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
-			kb, _ := strconv.ParseUint(f[1], 10, 64) // 0 when it is unreadable
-			return kb << 10
-		}
-	}
-	return 0
 }
 
 func cpuSerial(cpuinfo string) string {
