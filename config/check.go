@@ -32,15 +32,6 @@ var checks = map[string]func(s string) (problem, remedy string){
 	},
 	"address": checkAddress,
 	"remote":  checkRemote,
-	"network": func(s string) (string, string) {
-		if _, err := netip.ParsePrefix(s); err == nil {
-			return "", ""
-		}
-		if _, err := netip.ParseAddr(s); err == nil {
-			return "", ""
-		}
-		return "is not a network", "write an address or a network such as 10.0.0.0/8"
-	},
 	"mode": func(s string) (string, string) {
 		if m, err := strconv.ParseUint(s, 8, 32); err != nil || m > 0o777 {
 			return "is not a file mode", `write three octal digits, such as "0660"`

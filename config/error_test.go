@@ -18,7 +18,7 @@ func TestMessages(t *testing.T) {
 		{"not a truth value", "auth: {anonymous: yes}\n", `g.yaml:1:19: auth.anonymous: "yes" is not a truth value; write true or false`},
 		{"not a number", "mqtt: {max_qos: two}\n", `g.yaml:1:17: mqtt.max_qos: "two" is not a whole number; write a number from 0 to 2`},
 		{"wrong word", "log: {level: inof}\n", `g.yaml:1:14: log.level: "inof" is not a value it can have; did you mean "info"?`},
-		{"wrong word far from any", "board: raspberry\n", `g.yaml:1:8: board.kind: "raspberry" is not a value it can have; write auto, sim or none`},
+		{"wrong word far from any", "board: raspberry\n", `g.yaml:1:8: board.kind: "raspberry" is not a value it can have; write auto, hardware, sim or none`},
 		{"missing key", "sensors:\n  - name: a\n", `g.yaml:2:5: sensors[0]: driver is missing; add driver: …`},
 		{"mapping for a list", "listeners: {address: x}\n", `g.yaml:1:1: listeners: needs a list, not a mapping; write - before each entry`},
 		{"list for a value", "gateway: {id: [a, b]}\n", `g.yaml:1:15: gateway.id: needs a single value, not a list; write one value`},

@@ -3,17 +3,16 @@ package config
 // Listener is one address where MQTT clients connect. What it does not say of
 // Limits and Anonymous it takes from mqtt and auth.
 type Listener struct {
-	Address           string   `yaml:"address" required:"true" check:"address" doc:"host:port, :port for all interfaces, [v6]:port, or unix:/path/of/socket."`
-	Interface         string   `yaml:"interface" doc:"Network interface to bind to, such as eth0."`
-	SocketMode        string   `yaml:"socket_mode" default:"0660" check:"mode" doc:"Permissions of a Unix socket."`
-	WebSocket         bool     `yaml:"websocket" default:"false" doc:"MQTT over WebSocket instead of plain MQTT."`
-	Path              string   `yaml:"path" default:"/mqtt" check:"urlpath" doc:"WebSocket: the path of its URL."`
-	Origins           []string `yaml:"origins" doc:"WebSocket: origins browsers may come from, such as https://panel.example; empty: any."`
-	TLS               *TLS     `yaml:"tls" doc:"Encrypt with TLS."`
-	ProxyProtocol     string   `yaml:"proxy_protocol" default:"off" enum:"off,v1,v2,any" doc:"Expect HAProxy's PROXY header before anything else, of this version."`
-	ProxyProtocolFrom []string `yaml:"proxy_protocol_from" check:"network" doc:"Networks the PROXY header is believed from, such as 10.0.0.0/8; others are refused. Empty: everyone."`
-	MaxConnections    int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
-	Anonymous         bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
+	Address        string   `yaml:"address" required:"true" check:"address" doc:"host:port, :port for all interfaces, [v6]:port, or unix:/path/of/socket."`
+	Interface      string   `yaml:"interface" doc:"Network interface to bind to, such as eth0."`
+	SocketMode     string   `yaml:"socket_mode" default:"0660" check:"mode" doc:"Permissions of a Unix socket."`
+	WebSocket      bool     `yaml:"websocket" default:"false" doc:"MQTT over WebSocket instead of plain MQTT."`
+	Path           string   `yaml:"path" default:"/mqtt" check:"urlpath" doc:"WebSocket: the path of its URL."`
+	Origins        []string `yaml:"origins" doc:"WebSocket: origins browsers may come from, such as https://panel.example; \"*\": any. Empty: the listener's own host only."`
+	TLS            *TLS     `yaml:"tls" doc:"Encrypt with TLS."`
+	ProxyProtocol  bool     `yaml:"proxy_protocol" default:"false" doc:"Expect HAProxy's PROXY header, version 1 or 2, before anything else: only for listeners that nobody but the proxy can reach."`
+	MaxConnections int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
+	Anonymous      bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
 
 	Limits `yaml:",inline"`
 }

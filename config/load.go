@@ -127,7 +127,7 @@ func Parse(name string, text []byte, o Options) (*Config, error) {
 }
 
 func mustParse(text []byte) *node {
-	n, err := parseNode("", text)
+	n, err := parseNode("built-in default", text)
 	if err != nil {
 		panic(err)
 	}

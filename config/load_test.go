@@ -126,13 +126,13 @@ bridges:
 
 func TestListenersInheritLimits(t *testing.T) {
 	c := parse(t, `
-mqtt: {max_inflight_messages: 5, max_qos: 1}
+mqtt: {max_topic_alias: 5, max_qos: 1}
 listeners:
   - address: 127.0.0.1:1883
   - {address: "127.0.0.1:1884", max_qos: 2, max_packet_size: 1MiB}
 `)
 	a, b := c.Listeners[0], c.Listeners[1]
-	if a.MaxInflightMessages != 5 || b.MaxInflightMessages != 5 || a.MaxQoS != 1 || b.MaxQoS != 2 {
+	if a.MaxTopicAlias != 5 || b.MaxTopicAlias != 5 || a.MaxQoS != 1 || b.MaxQoS != 2 {
 		t.Errorf("inherited %+v and %+v", a.Limits, b.Limits)
 	}
 	if a.MaxPacketSize != 2e6 || b.MaxPacketSize != 1<<20 {

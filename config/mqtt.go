@@ -5,6 +5,11 @@ package config
 type MQTT struct {
 	Limits `yaml:",inline"`
 
+	MaxInflightMessages        int      `yaml:"max_inflight_messages" default:"20" min:"1" max:"65535" doc:"QoS 1 and 2 messages in flight in either direction; a client's Receive Maximum lowers it."`
+	MaxTopicLevels             int      `yaml:"max_topic_levels" default:"200" min:"1" max:"65535" doc:"Levels a topic or filter may have."`
+	MaxSubscriptions           int      `yaml:"max_subscriptions" default:"10000" min:"0" doc:"Subscriptions one client may hold; 0: no bound."`
+	ConnectTimeout             Duration `yaml:"connect_timeout" default:"10s" min:"1s" max:"10m" doc:"Time a new connection has to bring its CONNECT."`
+	MaxOutbox                  Size     `yaml:"max_outbox" default:"2MiB" min:"16KiB" max:"256MiB" doc:"Bytes that wait for one slow connection before QoS 0 is dropped."`
 	MaxConnections             int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on all listeners together; 0: as many as the system allows."`
 	QueueQoS0Messages          bool     `yaml:"queue_qos0_messages" default:"false" doc:"Queue QoS 0 messages too for persistent clients that are away."`
 	UpgradeOutgoingQoS         bool     `yaml:"upgrade_outgoing_qos" default:"false" doc:"Deliver at the QoS of the subscription even where the message was published with less."`
@@ -29,15 +34,11 @@ type Limits struct {
 	UseUsernameAsClientID   bool     `yaml:"use_username_as_clientid" default:"false" doc:"Replace the client id by the user name."`
 	MountPoint              string   `yaml:"mount_point" check:"prefix" doc:"Prefix put before every topic of the listener's clients, and taken off again."`
 	AcceptProtocolVersions  []string `yaml:"accept_protocol_versions" default:"3,4,5" enum:"3,4,5,3.1,3.1.1,5.0" doc:"Protocol versions that may connect: 3 (3.1), 4 (3.1.1), 5."`
-	MaxInflightMessages     int      `yaml:"max_inflight_messages" default:"20" min:"1" max:"65535" doc:"QoS 1 and 2 messages in flight in either direction; a client's Receive Maximum lowers it."`
 	MaxPacketSize           Size     `yaml:"max_packet_size" default:"2MB" min:"20" max:"268435460" doc:"Largest packet a client may send."`
 	MaxQoS                  int      `yaml:"max_qos" default:"2" min:"0" max:"2" doc:"Highest QoS a client may publish with."`
 	MaxKeepalive            int      `yaml:"max_keepalive" default:"65535" min:"10" max:"65535" doc:"Longest keep alive in seconds; MQTT 5 clients that want more are told this one, others are refused."`
 	MaxTopicAlias           int      `yaml:"max_topic_alias" default:"10" min:"0" max:"65535" doc:"Topic aliases an MQTT 5 client may use towards the broker."`
 	MaxTopicAliasBroker     int      `yaml:"max_topic_alias_broker" default:"10" min:"0" max:"65535" doc:"Topic aliases the broker uses towards an MQTT 5 client that allows them."`
-	MaxTopicLevels          int      `yaml:"max_topic_levels" default:"128" min:"1" max:"65535" doc:"Levels a topic or filter may have."`
-	MaxSubscriptions        int      `yaml:"max_subscriptions" default:"10000" min:"1" doc:"Subscriptions one client may hold."`
 	RetainAvailable         bool     `yaml:"retain_available" default:"true" doc:"Accept retained messages."`
 	SetTCPNoDelay           bool     `yaml:"set_tcp_nodelay" default:"true" doc:"Send small packets at once."`
-	ConnectTimeout          Duration `yaml:"connect_timeout" default:"10s" min:"1s" max:"10m" doc:"Time a new connection has to bring its CONNECT."`
 }

@@ -2,22 +2,33 @@ package config
 
 // Board is the hardware the sensors and lines hang on.
 type Board struct {
-	Kind     string  `yaml:"kind" default:"auto" enum:"auto,sim,none" doc:"auto: the hardware where there is some, else simulated. sim: simulated. none: no sensors and no lines."`
-	Seed     int     `yaml:"seed" default:"1" doc:"Simulation: the same seed gives the same values."`
-	Watchdog string  `yaml:"watchdog" doc:"Hardware watchdog device to feed, such as /dev/watchdog0; empty: none."`
+	Kind     string  `yaml:"kind" default:"auto" enum:"auto,hardware,sim,none" doc:"auto: the hardware where there is some, else simulated. hardware: the hardware or an error. sim: simulated. none: no sensors and no lines."`
+	Watchdog string  `yaml:"watchdog" doc:"Hardware watchdog device to feed while everything advances, such as /dev/watchdog0; empty: none."`
 	LED      string  `yaml:"led" doc:"LED that shows the state, a name under /sys/class/leds; empty: none."`
-	Faults   []Fault `yaml:"faults" doc:"Simulation: faults to play."`
+	Seed     int     `yaml:"seed" default:"1" min:"0" doc:"Simulation: the same seed gives the same values."`
+	Faults   []Fault `yaml:"faults" doc:"Simulation: what goes wrong."`
+	Script   []Event `yaml:"script" doc:"Simulation: what happens to the lines."`
 }
 
 func (Board) scalarKey() string { return "kind" }
 
 // Fault is something that goes wrong on the simulated board.
 type Fault struct {
-	Part  string   `yaml:"part" required:"true" doc:"Name of the sensor or line."`
-	Fault string   `yaml:"fault" required:"true" enum:"nack,crc,stuck,drift,noise,unplug,slow,hang" doc:"What goes wrong."`
-	After Duration `yaml:"after" doc:"How long after the start it begins."`
-	For   Duration `yaml:"for" doc:"How long it lasts; 0: for ever."`
-	Value float64  `yaml:"value" doc:"Strength: probability, drift an hour, amplitude, seconds."`
+	Sensor string   `yaml:"sensor" required:"true" doc:"Name of the sensor."`
+	Fault  string   `yaml:"fault" required:"true" enum:"nack,crc,stuck,drift,noise,unplug,slow,hang" doc:"What goes wrong."`
+	After  Duration `yaml:"after" doc:"How long after the start it begins."`
+	For    Duration `yaml:"for" doc:"How long it lasts; 0: for ever."`
+	Every  Duration `yaml:"every" doc:"Period of its return; 0: once."`
+	Chance float64  `yaml:"chance" doc:"Probability for each transaction, up to 1; 0: always."`
+	Amount float64  `yaml:"amount" doc:"Drift an hour, noise either way, milliseconds of slow."`
+}
+
+// Event is something that happens to a line of the simulated board.
+type Event struct {
+	Line  string   `yaml:"line" required:"true" doc:"The line, as in lines."`
+	Level string   `yaml:"level" default:"toggle" enum:"high,low,toggle" doc:"What becomes of it."`
+	At    Duration `yaml:"at" doc:"How long after the start."`
+	Every Duration `yaml:"every" doc:"Period; 0: once."`
 }
 
 // Sensor is one part that is read on a schedule.

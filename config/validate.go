@@ -80,7 +80,6 @@ func (v *validator) listeners() {
 		}
 		v.needs(p, "path", l.WebSocket, "websocket: true")
 		v.needs(p, "origins", l.WebSocket, "websocket: true")
-		v.needs(p, "proxy_protocol_from", l.ProxyProtocol != "off", "proxy_protocol")
 		v.tls(p+".tls", l.TLS)
 		v.access(p, l)
 	}
@@ -144,6 +143,15 @@ func (v *validator) sensors() {
 	seen := map[string]string{}
 	for i, s := range v.Sensors {
 		v.unique(seen, fmt.Sprintf("sensors[%d].name", i), s.Name, "the name")
+	}
+	for i, f := range v.Board.Faults {
+		p := fmt.Sprintf("board.faults[%d]", i)
+		if _, ok := seen[f.Sensor]; !ok {
+			v.fail(p+".sensor", "name one of sensors", "there is no sensor %q", f.Sensor)
+		}
+		if f.Chance < 0 || f.Chance > 1 {
+			v.fail(p+".chance", "write a number from 0 to 1", "%v is no probability", f.Chance)
+		}
 	}
 }
 

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatewayd/auth"
+	"gatewayd/config"
+	"gatewayd/sensors"
+	"gatewayd/topic"
+)
+
+func newCheck() *cobra.Command {
+	var flags configFlags
+	var explain, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and explain what it would do",
+		Long: `check reads the configuration as run would and says what is wrong, one line for
+each fault with file, line, column and remedy. Exit code 78 means it is wrong.
+Nothing is opened, listened on or written.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.load()
+			if err == nil {
+				if faults := checkMeaning(c); len(faults) > 0 {
+					err = faults
+				}
+			}
+			if asJSON {
+				return checkJSON(cmd.OutOrStdout(), c, err)
+			}
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			for _, w := range warnings(c) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "gatewayd: warning: %s\n", w)
+			}
+			if explain {
+				explainConfig(out, c)
+			}
+			if len(c.Files()) == 0 {
+				fmt.Fprintln(out, "the built-in default is good")
+				return nil
+			}
+			fmt.Fprintf(out, "%s: good\n", strings.Join(c.Files(), ", "))
+			return nil
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&explain, "explain", false, "say what the gateway would do")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// checkJSON prints the result for a program.
+func checkJSON(out io.Writer, c *config.Config, err error) error {
+	type fault struct {
+		File    string `json:"file,omitempty"`
+		Line    int    `json:"line,omitempty"`
+		Column  int    `json:"column,omitempty"`
+		Path    string `json:"path,omitempty"`
+		Problem string `json:"problem"`
+		Remedy  string `json:"remedy,omitempty"`
+	}
+	result := struct {
+		Good     bool     `json:"good"`
+		Faults   []fault  `json:"faults"`
+		Warnings []string `json:"warnings"`
+	}{Good: err == nil, Faults: []fault{}, Warnings: []string{}}
+	faults, ok := errors.AsType[config.Errors](err)
+	if err != nil && !ok {
+		return err
+	}
+	for _, e := range faults {
+		result.Faults = append(result.Faults, fault{e.Pos.File, e.Pos.Line, e.Pos.Column, e.Path, e.Problem, e.Remedy})
+	}
+	if err == nil {
+		result.Warnings = append(result.Warnings, warnings(c)...)
+	}
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(result); err != nil {
+		return err
+	}
+	if err != nil {
+		return &exit{code: exitConfig}
+	}
+	return nil
+}
+
+// checkMeaning finds what only the other rooms can judge, without opening
+// anything but the files that the configuration names.
+func checkMeaning(c *config.Config) config.Errors {
+	var faults config.Errors
+	fail := func(path, remedy, format string, args ...any) {
+		faults = append(faults, c.Errorf(path, remedy, format, args...))
+	}
+	for i, k := range c.Store.Durability {
+		if err := topic.ValidFilter(k.Filter); err != nil {
+			fail(fmt.Sprintf("store.durability[%d].filter", i), "write a topic filter such as room1/#", "%q: %s", k.Filter, err)
+		}
+	}
+	for i, b := range c.Bridges {
+		for j, t := range b.Topics {
+			checkRule(c, fmt.Sprintf("bridges[%d].topics[%d]", i, j), t, fail)
+		}
+	}
+	for i, s := range c.Sensors {
+		name := strings.NewReplacer("{name}", s.Name, "{quantity}", "q", "{gateway}", "g").Replace(s.Topic)
+		if err := topic.ValidName(name); err != nil {
+			fail(fmt.Sprintf("sensors[%d].topic", i), "write a topic such as {name}/{quantity}", "%q: %s", s.Topic, err)
+		}
+	}
+	faults = append(faults, checkSensors(c)...)
+	return append(faults, checkFiles(c)...)
+}
+
+// checkSensors lets the room itself judge, on this board or a simulated one.
+// Whether the parts answer is found out while running: they may be plugged in
+// later.
+func checkSensors(c *config.Config) config.Errors {
+	if c.Board.Kind == "none" {
+		return nil
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	b, err := openBoard(c, quiet)
+	if err == nil {
+		defer b.Close()
+		o := sensorOptions(c, "check", quiet)
+		o.Buses, o.Sink = b, discardSink{}
+		if _, err = sensors.New(o); err != nil {
+			err = sensorFault(c, b, err)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*config.Error](err); ok {
+		return config.Errors{e}
+	}
+	return config.Errors{c.Errorf("sensors", "correct the entry", "%s", err)}
+}
+
+// checkRule holds a bridge's rule against what Mosquitto's bridges allow.
+func checkRule(c *config.Config, path string, t config.Topic, fail func(path, remedy, format string, args ...any)) {
+	const remedy = "write a topic filter such as room1/#, + and # each alone in its level"
+	if t.Filter != "" {
+		if err := topic.ValidFilter(t.Filter); err != nil {
+			fail(path+".filter", remedy, "%q: %s", t.Filter, err)
+			return
+		}
+	}
+	r := topic.Remap{Pattern: t.Filter, Local: t.LocalPrefix, Remote: t.RemotePrefix}
+	if err := r.Validate(); err != nil {
+		at := path
+		if c.Written(path + ".filter") {
+			at += ".filter"
+		}
+		fail(at, "correct the filter or the prefixes", "%s", err)
+	}
+}
+
+// checkFiles reads the files the configuration names, as run would.
+func checkFiles(c *config.Config) config.Errors {
+	var faults config.Errors
+	fail := func(path string, err error) {
+		faults = append(faults, c.Errorf(path, "correct the file or the path", "%s", err))
+	}
+	if c.Auth.PasswordFile != "" {
+		if _, err := auth.ReadPasswords(c.Auth.PasswordFile); err != nil {
+			fail("auth.password_file", err)
+		}
+	}
+	if c.Auth.ACLFile != "" {
+		if _, err := auth.ReadRules(c.Auth.ACLFile); err != nil {
+			fail("auth.acl_file", err)
+		}
+	}
+	for i, l := range c.Listeners {
+		if l.TLS != nil {
+			if _, err := auth.NewServerTLS(serverTLS(l.TLS)); err != nil {
+				fail(fmt.Sprintf("listeners[%d].tls", i), err)
+			}
+		}
+	}
+	if c.HTTP.TLS != nil {
+		if _, err := auth.NewServerTLS(serverTLS(c.HTTP.TLS)); err != nil {
+			fail("http.tls", err)
+		}
+	}
+	return faults
+}
+
+// warnings is what is allowed but worth a second look.
+func warnings(c *config.Config) []string {
+	var out []string
+	warn := func(path, format string, args ...any) {
+		out = append(out, c.Errorf(path, "", format, args...).Error())
+	}
+	for i, l := range c.Listeners {
+		if l.Anonymous && !config.Loopback(l.Address) && c.Auth.ACLFile == "" {
+			warn(fmt.Sprintf("listeners[%d].address", i), "everyone who reaches %s may do everything", l.Address)
+		}
+	}
+	if c.Store.RetainedClass != "commit" {
+		warn("store.retained_class", "retained messages of QoS 1 and 2 may be lost at a power cut (class %s)", c.Store.RetainedClass)
+	}
+	for i, k := range c.Store.Durability {
+		if k.Class != "commit" {
+			warn(fmt.Sprintf("store.durability[%d]", i), "messages of %s may be lost at a power cut (class %s)", k.Filter, k.Class)
+		}
+	}
+	if !c.Store.Persistence {
+		warn("store.persistence", "everything is lost at a restart")
+	}
+	for i, b := range c.Bridges {
+		p := fmt.Sprintf("bridges[%d]", i)
+		if b.TLS != nil && b.TLS.Insecure {
+			warn(p+".tls.insecure", "the bridge %q accepts any certificate", b.Name)
+		}
+		if b.CleanSession || b.LocalCleanSession {
+			for _, t := range b.Topics {
+				if t.QoS > 0 {
+					warn(p, "the bridge %q forgets its session, so messages of QoS %d are lost when the connection ends", b.Name, t.QoS)
+					break
+				}
+			}
+		}
+	}
+	if c.Auth.ACLFile != "" {
+		if rules, err := auth.ReadRules(c.Auth.ACLFile); err == nil {
+			out = append(out, rules.Warnings()...)
+		}
+	}
+	return out
+}

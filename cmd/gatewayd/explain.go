@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"gatewayd/config"
+	"gatewayd/topic"
+)
+
+// explainConfig says in sentences what the gateway would do.
+func explainConfig(out io.Writer, c *config.Config) {
+	p := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	if len(c.Files()) == 0 {
+		p("There is no configuration file, so this is the built-in default.")
+	}
+	if c.Store.Persistence {
+		p("Data is kept in %s; acknowledgements wait for the card (at most %s of gathering).", c.Gateway.DataDir, c.Store.CommitDelay)
+	} else {
+		p("Nothing is kept on disk: everything is gone at a restart.")
+	}
+	for _, l := range c.Listeners {
+		what := "MQTT"
+		if l.WebSocket {
+			what = "MQTT over WebSocket (path " + l.Path + ")"
+		}
+		if l.TLS != nil {
+			what += " with TLS"
+			if l.TLS.RequireClientCert {
+				what += " and client certificates"
+			}
+		}
+		who := "with a user name and password"
+		if l.Anonymous {
+			who = "without a password"
+		}
+		p("%s on %s, %s.", what, l.Address, who)
+	}
+	if c.HTTP.Enabled() {
+		p("Health, metrics and status on http://%s.", c.HTTP.Address)
+	}
+	switch c.Board.Kind {
+	case "auto":
+		p("Sensors and lines are those of this board, or simulated where it has none.")
+	case "sim":
+		p("Sensors and lines are simulated.")
+	case "none":
+		p("Sensors and lines are off.")
+	}
+	for _, s := range c.Sensors {
+		kept := ""
+		if s.Retain {
+			kept = ", retained"
+		}
+		p("Sensor %s (%s) is read every %s and published on %s with QoS %d%s.", s.Name, s.Driver, s.Every,
+			strings.ReplaceAll(s.Topic, "{name}", s.Name), s.QoS, kept)
+	}
+	for _, l := range c.Lines {
+		if l.Direction == "out" {
+			p("Output %s (%s) is commanded on %s and tells its state on %s.", l.Name, l.Line, l.CommandTopic, l.Topic)
+			continue
+		}
+		p("Input %s (%s) is published on %s.", l.Name, l.Line, l.Topic)
+	}
+	for _, b := range c.Bridges {
+		p("Bridge %s goes to %s.", b.Name, strings.Join(b.Addresses, ", else "))
+		for _, t := range b.Topics {
+			r := topic.Remap{Pattern: t.Filter, Local: t.LocalPrefix, Remote: t.RemotePrefix}
+			if t.Direction != "in" {
+				p("  %s here becomes %s there, up to QoS %d.", r.LocalFilter(), r.RemoteFilter(), t.QoS)
+			}
+			if t.Direction != "out" {
+				p("  %s there becomes %s here, up to QoS %d.", r.RemoteFilter(), r.LocalFilter(), t.QoS)
+			}
+		}
+	}
+	p("The log goes to %s from level %s on.", strings.Join(c.Log.To, " and "), c.Log.Level)
+}
