@@ -53,7 +53,7 @@ const (
 )
 
 type propertyRule struct {
-	name string // as flow scripts and logs call it
+	name string // as flow scripts, tools and logs call it
 	kind propertyKind
 	in   packets
 }
@@ -68,36 +68,36 @@ const (
 // propertyTable says what type each property has and where it is valid
 // [MQTT5 2.2.2.2 table 2-4].
 var propertyTable = [maxProperty + 1]propertyRule{
-	PropPayloadFormat:        {"format", kindFlag, publishing},
-	PropMessageExpiry:        {"expiry", kindUint32, publishing},
-	PropContentType:          {"content", kindString, publishing},
-	PropResponseTopic:        {"response", kindString, publishing},
-	PropCorrelationData:      {"correlation", kindBinary, publishing},
-	PropSubscriptionID:       {"subid", kindVarint, 1<<PUBLISH | 1<<SUBSCRIBE},
-	PropSessionExpiry:        {"session-expiry", kindUint32, connecting | 1<<DISCONNECT},
-	PropAssignedClientID:     {"assigned", kindString, 1 << CONNACK},
-	PropServerKeepAlive:      {"server-keepalive", kindUint16, 1 << CONNACK},
-	PropAuthMethod:           {"auth-method", kindString, connecting | 1<<AUTH},
-	PropAuthData:             {"auth-data", kindBinary, connecting | 1<<AUTH},
-	PropRequestProblemInfo:   {"request-problem", kindFlag, 1 << CONNECT},
-	PropWillDelay:            {"delay", kindUint32, inWill},
-	PropRequestResponseInfo:  {"request-response", kindFlag, 1 << CONNECT},
-	PropResponseInfo:         {"response-info", kindString, 1 << CONNACK},
+	PropPayloadFormat:        {"payload-format-indicator", kindFlag, publishing},
+	PropMessageExpiry:        {"message-expiry-interval", kindUint32, publishing},
+	PropContentType:          {"content-type", kindString, publishing},
+	PropResponseTopic:        {"response-topic", kindString, publishing},
+	PropCorrelationData:      {"correlation-data", kindBinary, publishing},
+	PropSubscriptionID:       {"subscription-identifier", kindVarint, 1<<PUBLISH | 1<<SUBSCRIBE},
+	PropSessionExpiry:        {"session-expiry-interval", kindUint32, connecting | 1<<DISCONNECT},
+	PropAssignedClientID:     {"assigned-client-identifier", kindString, 1 << CONNACK},
+	PropServerKeepAlive:      {"server-keep-alive", kindUint16, 1 << CONNACK},
+	PropAuthMethod:           {"authentication-method", kindString, connecting | 1<<AUTH},
+	PropAuthData:             {"authentication-data", kindBinary, connecting | 1<<AUTH},
+	PropRequestProblemInfo:   {"request-problem-information", kindFlag, 1 << CONNECT},
+	PropWillDelay:            {"will-delay-interval", kindUint32, inWill},
+	PropRequestResponseInfo:  {"request-response-information", kindFlag, 1 << CONNECT},
+	PropResponseInfo:         {"response-information", kindString, 1 << CONNACK},
 	PropServerReference:      {"server-reference", kindString, 1<<CONNACK | 1<<DISCONNECT},
-	PropReasonString:         {"reason", kindString, answering},
+	PropReasonString:         {"reason-string", kindString, answering},
 	PropReceiveMaximum:       {"receive-maximum", kindUint16, connecting},
-	PropTopicAliasMaximum:    {"alias-maximum", kindUint16, connecting},
-	PropTopicAlias:           {"alias", kindUint16, 1 << PUBLISH},
+	PropTopicAliasMaximum:    {"topic-alias-maximum", kindUint16, connecting},
+	PropTopicAlias:           {"topic-alias", kindUint16, 1 << PUBLISH},
 	PropMaximumQoS:           {"maximum-qos", kindFlag, 1 << CONNACK},
 	PropRetainAvailable:      {"retain-available", kindFlag, 1 << CONNACK},
-	PropUser:                 {"user", kindPair, everywhere},
-	PropMaximumPacketSize:    {"maximum-packet", kindUint32, connecting},
-	PropWildcardSubAvailable: {"wildcard-available", kindFlag, 1 << CONNACK},
-	PropSubIDsAvailable:      {"subid-available", kindFlag, 1 << CONNACK},
-	PropSharedSubAvailable:   {"shared-available", kindFlag, 1 << CONNACK},
+	PropUser:                 {"user-property", kindPair, everywhere},
+	PropMaximumPacketSize:    {"maximum-packet-size", kindUint32, connecting},
+	PropWildcardSubAvailable: {"wildcard-subscription-available", kindFlag, 1 << CONNACK},
+	PropSubIDsAvailable:      {"subscription-identifier-available", kindFlag, 1 << CONNACK},
+	PropSharedSubAvailable:   {"shared-subscription-available", kindFlag, 1 << CONNACK},
 }
 
-// String returns the short name that flow scripts use.
+// String returns the specification's name in lower case with hyphens.
 func (id PropertyID) String() string {
 	if id <= maxProperty && propertyTable[id].kind != kindNone {
 		return propertyTable[id].name
