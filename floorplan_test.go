@@ -25,7 +25,7 @@ var plan = map[string]room{
 	"config":        {floor: 0, third: []string{"github.com/goccy/go-yaml"}},
 	"auth":          {floor: 1, ours: []string{"topic"}, third: []string{"golang.org/x/crypto"}},
 	"store":         {floor: 1, third: []string{"github.com/dgraph-io/badger", "github.com/dgraph-io/ristretto", "github.com/tinylib/msgp"}},
-	"board":         {floor: 1, third: []string{"periph.io/x/conn", "periph.io/x/host"}},
+	"board":         {floor: 1, ours: []string{"board/sim"}, third: []string{"periph.io/x/conn", "periph.io/x/host"}},
 	"board/sim":     {floor: 1, third: []string{"periph.io/x/conn"}},
 	"broker":        {floor: 2, ours: []string{"mqtt", "topic", "store"}, third: []string{"github.com/coder/websocket", "github.com/pires/go-proxyproto"}},
 	"sensors":       {floor: 2, third: []string{"periph.io/x/conn", "periph.io/x/devices", "github.com/expr-lang/expr"}},

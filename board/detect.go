@@ -53,9 +53,7 @@ func Detect(root string) Detected {
 	d.Pi = piGeneration(d.Model)
 
 	i2c := d.findI2C(root, read)
-	for _, n := range i2c {
-		d.Buses = append(d.Buses, n)
-	}
+	d.Buses = append(d.Buses, i2c...)
 	spi := globBase(root, "dev/spidev*", "spidev", "spi")
 	w1 := globBase(root, "sys/bus/w1/devices/w1_bus_master*", "w1_bus_master", "w1-")
 	d.Buses = append(append(d.Buses, w1...), spi...)

@@ -17,14 +17,9 @@ type guardedBuses struct {
 	ctx atomic.Pointer[context.Context]
 }
 
-// use sets the context of the turn; nil ends it.
-func (g *guardedBuses) use(ctx context.Context) {
-	if ctx == nil {
-		g.ctx.Store(nil)
-		return
-	}
-	g.ctx.Store(&ctx)
-}
+// use sets the context of the turn, done ends it.
+func (g *guardedBuses) use(ctx context.Context) { g.ctx.Store(&ctx) }
+func (g *guardedBuses) done()                   { g.ctx.Store(nil) }
 
 func (g *guardedBuses) check() error {
 	if c := g.ctx.Load(); c != nil && (*c).Err() != nil {

@@ -419,7 +419,9 @@ func TestConfigErrors(t *testing.T) {
 		`needs {quantity}`:        func(o *sensors.Options) { o.Probes[0].Topic = "room1" },
 		`name is taken`:           func(o *sensors.Options) { o.Probes = append(o.Probes, good) },
 		`has no key "resolution"`: func(o *sensors.Options) { o.Probes[0].Options = map[string]any{"resolution": 9} },
-		`neither in nor out`:      func(o *sensors.Options) { o.Lines = []sensors.LineConfig{{Name: "x", Line: "1", Topic: "x", Direction: "sideways"}} },
+		`neither in nor out`: func(o *sensors.Options) {
+			o.Lines = []sensors.LineConfig{{Name: "x", Line: "1", Topic: "x", Direction: "sideways"}}
+		},
 	} {
 		o := sensors.Options{Buses: b, Sink: &sink{}, Probes: []sensors.ProbeConfig{good}}
 		change(&o)

@@ -155,7 +155,7 @@ func (p *probe) attempt(ctx context.Context, got *[]Reading) (time.Duration, err
 	ctx, cancel := context.WithTimeout(ctx, max(readTimeout, p.driver.Timeout))
 	defer cancel()
 	p.loop.buses.use(ctx)
-	defer p.loop.buses.use(nil)
+	defer p.loop.buses.done()
 	if p.dev == nil {
 		dev, err := p.driver.OpenProbe(p.loop.buses, Params{Name: p.cfg.Name, Bus: p.cfg.Bus, Address: p.cfg.Address, Options: p.cfg.Options})
 		if err != nil {

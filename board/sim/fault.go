@@ -78,7 +78,6 @@ func (w *World) activeLocked(kind FaultKind, now time.Time) *Fault {
 // disturbance is what the faults do to one transaction.
 type disturbance struct {
 	absent bool // not there, or not acknowledging
-	hang   bool
 	flip   bool
 	slow   time.Duration
 }
