@@ -1,5 +1,10 @@
 package store
 
+import (
+	"maps"
+	"time"
+)
+
 // OnFull is the answer of a session's queue that is at its bound.
 type OnFull uint8
 
@@ -16,4 +21,130 @@ type Limits struct {
 	Bytes    int64
 	Age      int64 // ms
 	OnFull   OnFull
+}
+
+// SetLimits bounds a session's queue. It holds until the next SetLimits; a
+// restart forgets it. Messages handed out by Queue or sent at once are not
+// counted. With LatestPerTopic, a message queued before SetLimits is not known
+// by its topic and leaves as the oldest does.
+func (s *Store) SetLimits(id SessionID, l Limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ss := s.sessions[id]
+	if ss == nil {
+		return
+	}
+	ss.limits = l
+	if l.OnFull != LatestPerTopic {
+		ss.topics = nil
+	} else if ss.topics == nil {
+		ss.topics = make(map[string]MessageID)
+	}
+}
+
+// over says whether one more message would break the session's bound.
+func (ss *session) over(size uint32) bool {
+	l := &ss.limits
+	return l.Messages > 0 && ss.waiting+1 > l.Messages ||
+		l.Bytes > 0 && ss.waitBits+int64(size) > l.Bytes
+}
+
+// roomLocked makes room for a message as the session's limits say; false means
+// that it is not to be queued. Reject was answered before.
+func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessage) bool {
+	if sent {
+		return true
+	}
+	if ss.topics != nil {
+		if len(ss.topics) > 2*ss.waiting+64 {
+			maps.DeleteFunc(ss.topics, func(_ string, id MessageID) bool { return id <= ss.handed })
+		}
+		defer func() { ss.topics[m.msg.Topic] = id }()
+	}
+	for ss.over(m.size) {
+		switch ss.limits.OnFull {
+		case DropNewest, Reject: // Reject: several messages of one batch for this session
+			s.meter.droppedNewest++
+			return false
+		case LatestPerTopic:
+			old := ss.topics[m.msg.Topic]
+			if old > ss.handed && s.removeLocked(ss, old, false, s.since()) {
+				s.meter.droppedTopic++
+				continue
+			}
+		}
+		old, ok := ss.next(ss.handed)
+		if !ok || !s.removeLocked(ss, old, false, s.since()) {
+			s.meter.droppedNewest++
+			return false
+		}
+		s.meter.droppedOldest++
+	}
+	return true
+}
+
+// next is the first live message with a greater id.
+func (ss *session) next(after MessageID) (MessageID, bool) {
+	best, found := MessageID(0), false
+	for i := max(ss.group(after), 0); i < len(ss.qs); i++ {
+		g := &ss.qs[i]
+		g.unpack() // it is about to change
+		if e, ok := g.after(after); ok {
+			best, found = e.id, true
+			break
+		}
+	}
+	if !found {
+		for i := range ss.pend {
+			p := &ss.pend[i]
+			if p.id > after && p.sub != nil && !p.sub.rcpt[p.r].late {
+				best, found = p.id, true
+				break
+			}
+		}
+	}
+	for i := range ss.memq {
+		m := &ss.memq[i]
+		if m.id > after && m.m != nil {
+			if !found || m.id < best {
+				best, found = m.id, true
+			}
+			break
+		}
+	}
+	return best, found
+}
+
+// sweepLocked drops what is over age or expired in groups as a whole; single
+// messages are the broker's to judge when it reads them.
+func (s *Store) sweepLocked(now time.Duration) {
+	clock := s.opts.Now()
+	for _, ss := range s.sessions {
+		for i := 0; i < len(ss.qs); i++ {
+			g := &ss.qs[i]
+			aged := ss.limits.Age > 0 && g.newest > 0 && g.newest < clock-ss.limits.Age
+			expired := g.expires > 0 && g.expires <= clock
+			if !aged && !expired {
+				continue
+			}
+			var ids []MessageID
+			g.walk(0, func(e entry) bool {
+				if e.id > ss.handed && !ss.bound(e.id) {
+					ids = append(ids, e.id)
+				}
+				return true
+			})
+			before := len(ss.qs)
+			for _, id := range ids {
+				if s.removeLocked(ss, id, false, now) {
+					if expired {
+						s.meter.droppedExpired++
+					} else {
+						s.meter.droppedAge++
+					}
+				}
+			}
+			i -= before - len(ss.qs)
+		}
+	}
 }

@@ -14,6 +14,9 @@ type Options struct {
 	// MaxPending bounds the bytes that wait for the committer: beyond it Submit
 	// waits and TrySubmit answers ErrBusy. Zero: 4 MB.
 	MaxPending int
+	// MaxMemory bounds the bytes of class Memory; beyond it they are dropped.
+	// Zero: 16 MB.
+	MaxMemory int
 	// MaxGroup bounds the bytes joined into one transaction. Zero, or more than
 	// badger takes: 13 % of its memtable.
 	MaxGroup int
@@ -48,6 +51,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.MaxPending = cmp.Or(o.MaxPending, 4<<20)
 	o.MaxMessage = min(cmp.Or(o.MaxMessage, 2<<20), 256<<20)
+	o.MaxMemory = cmp.Or(o.MaxMemory, 16<<20)
 	o.LazyInterval = cmp.Or(o.LazyInterval, time.Minute)
 	if o.Now == nil {
 		o.Now = func() int64 { return time.Now().UnixMilli() }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 )
 
 var (
@@ -18,111 +20,199 @@ var (
 	ErrClosed = errors.New("store: closed")
 )
 
+type state uint8
+
+const (
+	stateOpen state = iota
+	stateFailed
+	stateClosed
+)
+
 // Store is the durable store. Open makes one, Run drives it.
 type Store struct {
-	opts Options
+	opts  Options
+	dir   string
+	tune  tuning
+	start time.Time // all times inside the store are since then
+
+	wake    chan struct{} // to the committer: something is due earlier than it thinks
+	deliver chan struct{} // to the deliverer: completions wait
+	room    chan struct{} // to one waiter in Submit: bytes were taken from pending
+
+	mu       sync.Mutex // guards all below
+	be       backend    // replaced when a failed disk is opened again
+	state    state
+	failure  error
+	running  bool
+	sessions map[SessionID]*session
+	groups   map[uint64]group
+	bodies   int64 // bytes of all groups
+	messages int
+	bytes    int64
+
+	pending      []*submission // in order of seq; head is pending[pendingHead]
+	pendingHead  int
+	pendingOver  int // of them, those already answered
+	pendingBytes int
+	waiters      int // in Submit
+	seq          uint64
+	cutSeq       uint64 // the last one cut
+	cutNo        uint64
+	upto         MessageID // the last message cut
+	sleepUntil   time.Duration
+
+	nextMessage, keptMessages uint64 // next to give; reserved on disk
+	nextSession, keptSessions uint64
+
+	chores    []chore // written behind, in order
+	exact     []queueRef
+	moves     []op // moves of messages that are being written
+	lazy      map[string]lazyValue
+	lazyDue   time.Duration
+	lazyBytes int
+	memBytes  int64 // of class Memory
+	swept     time.Duration
+
+	completions []completion
+	flushes     []flushRequest
+
+	full  bool // the disk is at its reserve
+	meter meter
+
+	retainedChunks map[string]uint64 // ids of chunked retained messages by key; the committer's own
+}
+
+// group is a packed group that somebody still needs.
+type group struct {
+	refs   int32 // sessions
+	bytes  int32 // of its record
+	chunks bool  // its one body lies in chunks
+}
+
+type completion struct {
+	done    func(Receipt)
+	receipt Receipt
+}
+
+type flushRequest struct {
+	seq  uint64
+	at   time.Duration
+	done chan error
 }
 
 // Open opens the store in dir, creating it if need be. An empty dir keeps
 // everything in memory.
-func Open(dir string, o Options) (*Store, error) { return &Store{opts: o.withDefaults()}, nil }
+func Open(dir string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{
+		opts: o, dir: dir, tune: tuneFor(o), start: time.Now(),
+		wake: make(chan struct{}, 1), deliver: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
+	var err error
+	if s.be, err = openBackend(dir, s); err != nil {
+		return nil, err
+	}
+	s.clearLocked()
+	if err := s.restore(); err != nil {
+		s.be.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// clearLocked forgets everything that restore reads.
+func (s *Store) clearLocked() {
+	s.sessions = make(map[SessionID]*session)
+	s.groups = make(map[uint64]group)
+	s.lazy = make(map[string]lazyValue)
+	s.bodies, s.messages, s.bytes, s.memBytes = 0, 0, 0, 0
+	s.chores, s.exact, s.moves = nil, nil, nil
+	s.pending, s.pendingHead, s.pendingOver, s.pendingBytes = nil, 0, 0, 0
+	s.nextMessage, s.nextSession = max(s.nextMessage, 1), max(s.nextSession, 1)
+}
+
+// since is the time on the store's own clock.
+func (s *Store) since() time.Duration { return time.Since(s.start) }
 
 // Run commits and delivers until ctx is done; it then writes what is pending,
 // runs the last done functions and returns.
-func (s *Store) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *Store) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { s.runDeliverer(stop) })
+	s.runCommitter(ctx)
+	close(stop)
+	wg.Wait()
+	s.mu.Lock()
+	s.running = false
+	s.mu.Unlock()
+	return context.Cause(ctx)
+}
 
 // Close writes what is pending and closes the files. Run must have returned.
-func (s *Store) Close() error { return nil }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.state == stateClosed && s.be == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	s.drain()
+	s.runCompletions()
+	s.mu.Lock()
+	be := s.be
+	s.be, s.state = nil, stateClosed
+	err := s.failure
+	s.mu.Unlock()
+	return errors.Join(err, be.close())
+}
 
 // Flush returns when everything submitted before it is durable, lazy values
 // and written-behind progress included.
-func (s *Store) Flush(ctx context.Context) error { return nil }
+func (s *Store) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	if s.state != stateOpen {
+		defer s.mu.Unlock()
+		return s.stateErrLocked()
+	}
+	req := flushRequest{seq: s.seq, at: s.since(), done: make(chan error, 1)}
+	s.flushes = append(s.flushes, req)
+	s.mu.Unlock()
+	s.poke(s.wake)
+	select {
+	case err := <-req.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Store) stateErrLocked() error {
+	switch s.state {
+	case stateFailed:
+		return ErrFailed
+	case stateClosed:
+		return ErrClosed
+	}
+	return nil
+}
+
+// poke wakes whoever waits on a channel of capacity one.
+func (s *Store) poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
 
 // NewSessionID gives an id that no session of this store ever had.
-func (s *Store) NewSessionID() SessionID { return 0 }
-
-// Submit is TrySubmit that waits while too much is pending. The caller must
-// hold no lock.
-func (s *Store) Submit(ctx context.Context, b *Batch, done func(Receipt)) error { return nil }
-
-// TrySubmit hands over a batch. With an error nothing has happened: ErrBusy,
-// ErrQuota, ErrFailed, ErrTooLarge, ErrClosed. Otherwise done, if not nil, runs
-// once on the deliverer; it must not block and not submit. Batches that are
-// written get their receipts in order of submission; one that cancels out
-// (Receipt.Elided) gets it at that moment, ahead of those still being written.
-func (s *Store) TrySubmit(b *Batch, done func(Receipt)) error { return nil }
-
-// Queue appends the session's messages after the given id to dst, in order,
-// submitted but uncommitted ones included, until limit messages or maxBytes
-// bytes are reached (at least one). It may read the disk.
-func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxBytes int) ([]Queued, error) {
-	return dst, nil
+func (s *Store) NewSessionID() SessionID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.nextSession
+	s.nextSession++
+	return SessionID(id)
 }
-
-// Depth is what a session's queue holds; oldest is the Time of its first
-// message, 0 when it is empty.
-func (s *Store) Depth(id SessionID) (messages int, bytes int64, oldest int64) { return 0, 0, 0 }
-
-// SetLimits bounds a session's queue. It holds until the next SetLimits; a
-// restart forgets it.
-func (s *Store) SetLimits(id SessionID, l Limits) {}
-
-// Get reads a value of a room above; nil when there is none.
-func (s *Store) Get(key string) ([]byte, error) { return nil, nil }
-
-// Scan calls f for each value whose key begins with prefix and is greater than
-// after, in order of keys, until f returns false. The value is valid during the
-// call.
-func (s *Store) Scan(prefix, after string, f func(key string, value []byte) bool) error { return nil }
-
-// Check verifies the store: every queue entry has a body, counts agree, nothing
-// is orphaned.
-func (s *Store) Check() error { return nil }
-
-// Stats are counters since Open and present sizes.
-func (s *Store) Stats() Stats { return Stats{} }
-
-// Health says whether the store can keep its promises.
-func (s *Store) Health() Health { return Health{} }
-
-// Stats describe what the store did and holds.
-type Stats struct {
-	Sessions, Retained       int
-	Messages                 int   // queued deliveries
-	MessageBytes             int64 // their size
-	Groups                   int   // packed groups on disk
-	PendingBytes             int   // waiting for the committer
-	Submitted, Elided        uint64
-	Commits, Syncs           uint64
-	DroppedOldest            uint64
-	DroppedNewest            uint64
-	DroppedTopic             uint64 // replaced by a later message of its topic
-	DroppedAge               uint64
-	DroppedExpired           uint64
-	Rejected                 uint64
-	Written                  map[string]uint64 // bytes by subsystem: queues, retained, sessions, qos2, values, compaction
-	CommitP50, CommitP99     int64             // µs, of the last thousand
-	CommitDelay              int64             // µs, at present
-	DiskBytes, DiskFreeBytes int64
-}
-
-// Health is the store's state in words.
-type Health struct {
-	OK      bool
-	Reasons []string
-}
-
-// Loader receives what the store held when it was opened. Nil members are
-// skipped; an error ends Load with it. Sessions come before what they own.
-type Loader struct {
-	Session      func(s Session, packetIDMark uint16) error
-	Subscription func(SessionID, Subscription) error
-	Will         func(SessionID, Will) error
-	Hold         func(id SessionID, pid uint16, digest uint64) error
-	Flight       func(SessionID, Flight) error // in order of sending
-	Retained     func(*Message) error
-	Value        func(key string, value []byte) error
-}
-
-// Load hands out what was stored. Call it before Run.
-func (s *Store) Load(l Loader) error { return nil }

@@ -1,0 +1,128 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// badgerBackend keeps the records in badger. Each write is one synced
+// transaction; every record is below the value threshold, because badger only
+// logs the errors of its value log.
+type badgerBackend struct {
+	db   *badger.DB
+	tune tuning
+}
+
+func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) {
+	if err := checkArena(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	db, err := badger.Open(t.badger(dir).WithLogger(badgerLog{log}))
+	if err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", dir, err)
+	}
+	return &badgerBackend{db: db, tune: t}, nil
+}
+
+func (b *badgerBackend) write(w *writes) error {
+	txn := b.db.NewTransaction(true)
+	defer func() { txn.Discard() }()
+	size, n := 0, 0
+	for i := range w.list {
+		e := &w.list[i]
+		cost := entryCost(len(e.key), len(e.value))
+		if n > 0 && (size+cost > int(b.tune.memtable*14/100) || n >= b.tune.entries*5/4) {
+			if err := txn.Commit(); err != nil {
+				return err
+			}
+			txn = b.db.NewTransaction(true)
+			size, n = 0, 0
+		}
+		var err error
+		if e.value == nil {
+			err = txn.Delete(e.key)
+		} else {
+			err = txn.Set(e.key, e.value)
+		}
+		if err != nil {
+			return err
+		}
+		size, n = size+cost, n+1
+	}
+	return txn.Commit()
+}
+
+func (b *badgerBackend) get(key []byte, f func([]byte) error) error {
+	return b.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return errNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(f)
+	})
+}
+
+func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, value []byte, size int) error) error {
+	err := b.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix, o.PrefetchValues = prefix, false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		if bytes.Compare(start, prefix) < 0 {
+			start = prefix
+		}
+		for it.Seek(start); it.ValidForPrefix(prefix); it.Next() {
+			item := it.Item()
+			size := int(item.ValueSize())
+			if keysOnly {
+				if err := f(item.Key(), nil, size); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := item.Value(func(v []byte) error { return f(item.Key(), v, size) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == errStop {
+		return nil
+	}
+	return err
+}
+
+func (b *badgerBackend) close() error { return b.db.Close() }
+
+// badgerLog hands badger's warnings to our log; its chatter is dropped.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(f string, a ...any) {
+	l.log.Error("badger", "err", strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+
+func (l badgerLog) Warningf(f string, a ...any) {
+	l.log.Warn("badger", "err", strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+
+func (l badgerLog) Infof(string, ...any)  {}
+func (l badgerLog) Debugf(string, ...any) {}
+
+func openBackend(dir string, s *Store) (backend, error) {
+	if dir == "" {
+		return newMemoryBackend(), nil
+	}
+	return openBadger(dir, s.tune, s.opts.Log)
+}

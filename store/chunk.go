@@ -1,0 +1,71 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// A payload too large for a group lies in parts of one record each, written
+// before the transaction that refers to them and deleted after the one that
+// ends it. What a crash leaves between is swept when the store is opened.
+
+func appendChunkKey(dst []byte, id uint64, part int) []byte {
+	return binary.BigEndian.AppendUint32(appendKey(dst, prefixChunk, id), uint32(part))
+}
+
+// writeChunks writes a payload in parts, transaction by transaction.
+func (s *Store) writeChunks(id uint64, payload []byte) (parts uint32, err error) {
+	var w writes
+	for part := range slices.Chunk(payload, s.tune.record) {
+		if w.size > 0 && w.size+len(part) > s.tune.txn {
+			if err := s.be.write(&w); err != nil {
+				return 0, err
+			}
+			s.meter.wrote(&w)
+			w.reset()
+		}
+		w.put(appendChunkKey(nil, id, int(parts)), part)
+		parts++
+	}
+	if len(w.list) > 0 {
+		if err := s.be.write(&w); err != nil {
+			return 0, err
+		}
+		s.meter.wrote(&w)
+	}
+	return parts, nil
+}
+
+// readChunks puts a payload together again.
+func readChunks(be backend, id uint64, r *messageRecord) ([]byte, error) {
+	payload := make([]byte, 0, r.Size)
+	var key []byte
+	for part := range int(r.Chunks) {
+		key = appendChunkKey(key[:0], id, part)
+		err := be.get(key, func(v []byte) error {
+			payload = append(payload, v...)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("store: part %d of message %d: %w", part, id, err)
+		}
+	}
+	if len(payload) != int(r.Size) {
+		return nil, fmt.Errorf("store: message %d has %d bytes instead of %d: %w", id, len(payload), r.Size, errCorrupt)
+	}
+	return payload, nil
+}
+
+func (s *Store) deleteChunks(id uint64) error {
+	var w writes
+	err := s.be.scan(appendKey(nil, prefixChunk, id), nil, true, func(key, _ []byte, _ int) error {
+		w.delete(slices.Clone(key))
+		return nil
+	})
+	if err != nil || len(w.list) == 0 {
+		return err
+	}
+	s.meter.wrote(&w)
+	return s.be.write(&w)
+}

@@ -1,0 +1,82 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// Keys begin with one letter and a slash. Numbers follow in big-endian, so that
+// the order of keys is the order of ids:
+//
+//	m/…               what the store knows of itself
+//	s/session         session           u/session filter  subscription
+//	w/session         will
+//	g/group           bodies of one packed group
+//	c/group part      a part of a body too large for a group
+//	q/session group   what of that group this session still needs
+//	f/session         QoS 2 outbound    h/session         QoS 2 inbound
+//	r/topic           retained message
+//	y/… a/… x/…       values of the rooms above
+const (
+	prefixMeta         = "m/"
+	prefixSession      = "s/"
+	prefixSubscription = "u/"
+	prefixWill         = "w/"
+	prefixGroup        = "g/"
+	prefixChunk        = "c/"
+	prefixQueue        = "q/"
+	prefixFlight       = "f/"
+	prefixHold         = "h/"
+	prefixRetained     = "r/"
+
+	keyFormat = prefixMeta + "format"
+	keyIDs    = prefixMeta + "ids"
+	keyPad    = prefixMeta + "pad/"
+)
+
+// maxKeyText bounds the text in a key; longer topics and filters are hashed,
+// badger takes keys of 65,000 bytes only.
+const maxKeyText = 1024
+
+func appendKey(dst []byte, prefix string, ids ...uint64) []byte {
+	dst = append(dst, prefix...)
+	for _, id := range ids {
+		dst = binary.BigEndian.AppendUint64(dst, id)
+	}
+	return dst
+}
+
+func appendKeyText(dst []byte, text string) []byte {
+	if len(text) <= maxKeyText {
+		return append(dst, text...)
+	}
+	sum := sha256.Sum256([]byte(text))
+	dst = append(dst, text[:maxKeyText/2]...)
+	dst = append(dst, 0) // no topic holds a NUL, so no short topic has this key
+	return append(dst, sum[:]...)
+}
+
+func appendSubscriptionKey(dst []byte, id SessionID, filter string) []byte {
+	return appendKeyText(appendKey(dst, prefixSubscription, uint64(id)), filter)
+}
+
+func appendRetainedKey(dst []byte, topic string) []byte {
+	return appendKeyText(append(dst, prefixRetained...), topic)
+}
+
+// keyID reads the n-th id of a key; ok is false when the key is too short.
+func keyID(key []byte, n int) (id uint64, ok bool) {
+	at := 2 + 8*n
+	if len(key) < at+8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(key[at:]), true
+}
+
+// validValueKey says whether a room above may use the key.
+func validValueKey(key string) bool {
+	if len(key) < 3 || len(key) > maxKeyText || key[1] != '/' {
+		return false
+	}
+	return key[0] == 'y' || key[0] == 'a' || key[0] == 'x'
+}

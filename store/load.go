@@ -1,0 +1,207 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Loader receives what the store held when it was opened. Nil members are
+// skipped; an error ends Load with it. Sessions come before what they own.
+type Loader struct {
+	Session      func(s Session, packetIDMark uint16) error
+	Subscription func(SessionID, Subscription) error
+	Will         func(SessionID, Will) error
+	Hold         func(id SessionID, pid uint16, digest uint64) error
+	Flight       func(SessionID, Flight) error // in order of sending
+	Retained     func(*Message) error
+	Value        func(key string, value []byte) error
+}
+
+// Load hands out what was stored. Call it before Run.
+func (s *Store) Load(l Loader) error {
+	for _, step := range []func(Loader) error{s.loadSessions, s.loadSubscriptions, s.loadWills, s.loadQoS2, s.loadRetained, s.loadValues} {
+		if err := step(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) loadSessions(l Loader) error {
+	if l.Session == nil {
+		return nil
+	}
+	return s.be.scan([]byte(prefixSession), nil, false, func(key, value []byte, _ int) error {
+		id, _ := keyID(key, 0)
+		var r sessionRecord
+		if _, err := r.UnmarshalMsg(value); err != nil {
+			return fmt.Errorf("store: session %d: %w", id, err)
+		}
+		var mark uint16
+		if ss := s.sessions[SessionID(id)]; ss != nil {
+			mark = ss.mark
+		}
+		return l.Session(Session{
+			ID: SessionID(id), ClientID: r.ClientID, User: r.User, Version: r.Protocol,
+			ExpiryInterval: r.ExpiryInterval, DisconnectedAt: r.DisconnectedAt, Data: r.Data,
+		}, mark)
+	})
+}
+
+func (s *Store) loadSubscriptions(l Loader) error {
+	if l.Subscription == nil {
+		return nil
+	}
+	return s.be.scan([]byte(prefixSubscription), nil, false, func(key, value []byte, _ int) error {
+		id, _ := keyID(key, 0)
+		if s.sessions[SessionID(id)] == nil {
+			return nil
+		}
+		var r subscriptionRecord
+		if _, err := r.UnmarshalMsg(value); err != nil {
+			return fmt.Errorf("store: subscription of session %d: %w", id, err)
+		}
+		return l.Subscription(SessionID(id), Subscription{Filter: r.Filter, Options: r.Options, ID: r.ID, Data: r.Data})
+	})
+}
+
+func (s *Store) loadWills(l Loader) error {
+	if l.Will == nil {
+		return nil
+	}
+	return s.be.scan([]byte(prefixWill), nil, false, func(key, value []byte, _ int) error {
+		id, _ := keyID(key, 0)
+		if s.sessions[SessionID(id)] == nil {
+			return nil
+		}
+		var r willRecord
+		if _, err := r.UnmarshalMsg(value); err != nil {
+			return fmt.Errorf("store: will of session %d: %w", id, err)
+		}
+		return l.Will(SessionID(id), Will{Message: r.Message.message(), Delay: r.Delay, Due: r.Due})
+	})
+}
+
+func (s *Store) loadQoS2(l Loader) error {
+	ids := make([]SessionID, 0, len(s.sessions))
+	for id := range s.sessions {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		ss := s.sessions[id]
+		if l.Hold != nil {
+			for _, h := range ss.holds {
+				if err := l.Hold(id, h.pid, h.digest); err != nil {
+					return err
+				}
+			}
+		}
+		if l.Flight == nil {
+			continue
+		}
+		for _, f := range ss.flights {
+			fl := Flight{PacketID: f.pid, Released: f.released, Queued: Queued{ID: f.id}}
+			if !f.released {
+				q, err := s.queued(ss, f.id)
+				if err != nil {
+					return err
+				}
+				fl.Queued = q
+			}
+			if err := l.Flight(id, fl); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) loadRetained(l Loader) error {
+	if l.Retained == nil {
+		return nil
+	}
+	return s.be.scan([]byte(prefixRetained), nil, false, func(_, value []byte, _ int) error {
+		m, err := s.readRetained(value)
+		if err != nil {
+			return err
+		}
+		return l.Retained(m)
+	})
+}
+
+func (s *Store) readRetained(value []byte) (*Message, error) {
+	var r retainedRecord
+	if _, err := r.UnmarshalMsg(value); err != nil {
+		return nil, fmt.Errorf("store: retained message: %w", err)
+	}
+	if r.Message.Chunks > 0 {
+		p, err := readChunks(s.be, r.ChunkID, &r.Message)
+		if err != nil {
+			return nil, err
+		}
+		r.Message.Payload = p
+	}
+	m := r.Message.message()
+	return &m, nil
+}
+
+func (s *Store) loadValues(l Loader) error {
+	if l.Value == nil {
+		return nil
+	}
+	for _, prefix := range []string{"a/", "x/", "y/"} {
+		err := s.be.scan([]byte(prefix), nil, false, func(key, value []byte, _ int) error {
+			return l.Value(string(key), value)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get reads a value of a room above, one that still waits to be written lazily
+// included; nil when there is none.
+func (s *Store) Get(key string) ([]byte, error) {
+	s.mu.Lock()
+	be := s.be
+	v, ok := s.lazy[key]
+	s.mu.Unlock()
+	if ok {
+		return slices.Clone(v.value), nil
+	}
+	if be == nil {
+		return nil, ErrClosed
+	}
+	var value []byte
+	err := be.get([]byte(key), func(b []byte) error {
+		value = append([]byte{}, b...)
+		return nil
+	})
+	if err == errNotFound {
+		return nil, nil
+	}
+	return value, err
+}
+
+// Scan calls f for each written value whose key begins with prefix and is
+// greater than after, in order of keys, until f returns false. The value is
+// valid during the call.
+func (s *Store) Scan(prefix, after string, f func(key string, value []byte) bool) error {
+	s.mu.Lock()
+	be := s.be
+	s.mu.Unlock()
+	if be == nil {
+		return ErrClosed
+	}
+	return be.scan([]byte(prefix), []byte(after), false, func(key, value []byte, _ int) error {
+		if string(key) == after {
+			return nil
+		}
+		if !f(string(key), value) {
+			return errStop
+		}
+		return nil
+	})
+}
