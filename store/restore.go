@@ -30,7 +30,11 @@ func (s *Store) restore() error {
 	if err := s.restoreState(); err != nil {
 		return err
 	}
-	return s.sweepChunks()
+	if err := s.sweepChunks(); err != nil {
+		return err
+	}
+	s.upto = MessageID(s.nextMessage - 1)
+	return nil
 }
 
 func (s *Store) restoreFormat() error {
