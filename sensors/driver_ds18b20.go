@@ -113,7 +113,7 @@ func parseROM(s string) (onewire.Address, error) {
 			return 0, wrong
 		}
 		n, err := strconv.ParseUint(serial, 16, 48)
-		if err != nil {
+		if err != nil || len(serial) > 12 {
 			return 0, wrong
 		}
 		rom := f | n<<8

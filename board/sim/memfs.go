@@ -27,7 +27,7 @@ func (m *memFS) Open(name string) (fs.File, error) {
 	}
 	if content, ok := m.files[name]; ok {
 		b := content()
-		return &memFile{info: memInfo{name: path.Base(name), size: int64(len(b))}, Reader: bytes.NewReader(b)}, nil
+		return &memFile{info: memInfo{name: path.Base(name)}, Reader: bytes.NewReader(b)}, nil
 	}
 	entries, ok := m.list(name)
 	if !ok {
@@ -61,12 +61,11 @@ func (m *memFS) list(dir string) ([]fs.DirEntry, bool) {
 
 type memInfo struct {
 	name string
-	size int64
 	dir  bool
 }
 
 func (i memInfo) Name() string       { return i.name }
-func (i memInfo) Size() int64        { return i.size }
+func (i memInfo) Size() int64        { return 0 } // as under /sys: not known before it is read
 func (i memInfo) ModTime() time.Time { return time.Time{} }
 func (i memInfo) IsDir() bool        { return i.dir }
 func (i memInfo) Sys() any           { return nil }
