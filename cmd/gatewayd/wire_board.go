@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 
 	"gatewayd/board"
@@ -18,9 +19,11 @@ func boardOptions(c *config.Config, log *slog.Logger) board.Options {
 	for _, k := range sim.KindNames() {
 		kinds[k] = true
 	}
+	buses := simulatedBuses()
 	for _, s := range c.Sensors {
-		if !kinds[s.Driver] {
-			continue
+		bus, _, _ := strings.Cut(sensors.BusName(busOf(s)), "/") // behind a multiplexer
+		if !kinds[s.Driver] || !slices.Contains(buses, bus) {
+			continue // the room says that there is no such bus
 		}
 		p := sim.Part{Kind: s.Driver, Name: s.Name, Bus: busOf(s), Address: s.Address, Options: s.Options}
 		for _, f := range c.Board.Faults {
@@ -35,6 +38,16 @@ func boardOptions(c *config.Config, log *slog.Logger) board.Options {
 		o.Sim.Script = append(o.Sim.Script, sim.Action{At: e.At.D(), Every: e.Every.D(), Line: e.Line, High: e.Level == "high", Toggle: e.Level == "toggle"})
 	}
 	return o
+}
+
+// simulatedBuses are those a simulated board has before anything hangs on it.
+func simulatedBuses() []string {
+	b, err := sim.New(sim.Options{Parts: []sim.Part{}})
+	if err != nil {
+		return nil
+	}
+	defer b.Close()
+	return b.Buses()
 }
 
 // busOf is the bus a sensor hangs on; where none is written, the one on the
