@@ -35,9 +35,9 @@ func (p *publisher) resume(address string) (*rig.Client, error) {
 }
 
 // acknowledgements reads until the connection ends, and calls progress after
-// each read batch.
-func (p *publisher) acknowledgements(c *rig.Client, progress func()) error {
-	for {
+// each read batch with the number of messages it acknowledged.
+func (p *publisher) acknowledgements(c *rig.Client, progress func(acknowledged int)) error {
+	for n := 0; ; {
 		packet, err := c.Read()
 		if err != nil {
 			return err
@@ -45,11 +45,15 @@ func (p *publisher) acknowledgements(c *rig.Client, progress func()) error {
 		if p.ack(packet.Type, packet.ID, packet.Code) {
 			c.Ack(rig.PUBREL, packet.ID)
 		}
+		if packet.Type != rig.PUBCOMP {
+			n++
+		}
 		if !c.Buffered() {
 			if err := c.Flush(); err != nil {
 				return err
 			}
-			progress()
+			progress(n)
+			n = 0
 		}
 	}
 }
@@ -77,7 +81,7 @@ func (p *publisher) settle(address string) error {
 
 // load publishes, window messages at a time, until ctx ends; then it waits
 // for the connection's end, since the power is about to go.
-func (p *publisher) load(ctx context.Context, address string, rng *rand.Rand) error {
+func (p *publisher) load(ctx context.Context, address string, rng *rand.Rand, progress func(acknowledged int)) error {
 	c, err := p.resume(address)
 	if err != nil {
 		return err
@@ -87,7 +91,8 @@ func (p *publisher) load(ctx context.Context, address string, rng *rand.Rand) er
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		p.acknowledgements(c, func() {
+		p.acknowledgements(c, func(n int) {
+			progress(n)
 			select {
 			case room <- struct{}{}:
 			default:
@@ -159,19 +164,23 @@ func (s *subscriber) step(c *rig.Client) error {
 
 // drain receives until whole says that nothing is missing any more; without
 // that it gives up after a silence, and the comparison will tell.
-func (s *subscriber) drain(c *rig.Client, whole func() bool) {
-	for !whole() {
-		c.Deadline(time.Now().Add(silence))
-		if s.step(c) != nil {
-			return
+func (s *subscriber) drain(c *rig.Client, whole func() bool) error {
+	const pause = 100 * time.Millisecond // what would be too much comes soon after what was expected
+	for quiet := time.Duration(0); quiet < silence; {
+		waiting, err := c.Waiting(pause)
+		if err == nil && waiting {
+			quiet = 0
+			err = s.step(c)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if waiting {
+			continue
+		}
+		if quiet += pause; whole() {
+			return nil
 		}
 	}
-	// What comes now would be too much; it comes soon, since everything
-	// queued before has been delivered.
-	for until := time.Now().Add(200 * time.Millisecond); ; {
-		c.Deadline(until)
-		if s.step(c) != nil {
-			return
-		}
-	}
+	return nil
 }

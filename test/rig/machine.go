@@ -34,6 +34,11 @@ func Start(t testing.TB, program string, args ...string) *Machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		select {
+		case <-m.gone: // it was cut on purpose
+			return
+		default:
+		}
 		m.Cut()
 		if t.Failed() {
 			t.Logf("the board's console:\n%s", m.Console(80))

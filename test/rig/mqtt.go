@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -178,6 +179,21 @@ func text(dst []byte, s string) []byte {
 func (c *Client) Buffered() bool { return c.in.Buffered() > 0 }
 
 var errShort = errors.New("packet too short")
+
+// Waiting says whether a packet begins to arrive within d. Nothing is lost when
+// none does.
+func (c *Client) Waiting(d time.Duration) (bool, error) {
+	if c.Buffered() {
+		return true, nil
+	}
+	c.conn.SetReadDeadline(time.Now().Add(d))
+	defer c.conn.SetReadDeadline(time.Time{})
+	_, err := c.in.Peek(1)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // Read returns the next packet.
 func (c *Client) Read() (p Packet, err error) {

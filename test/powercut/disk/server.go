@@ -48,6 +48,7 @@ type Server struct {
 	off      bool
 	delay    time.Duration
 	cutAfter int
+	flushes  bool // cutAfter counts flushes only
 	onCut    func()
 }
 
@@ -62,12 +63,19 @@ func (s *Server) SetFlushDelay(d time.Duration) {
 	s.delay = d
 }
 
-// CutAfter cuts the power when that many more writes and flushes have come,
-// the last of which is not carried out; tell is called once then.
-func (s *Server) CutAfter(requests int, tell func()) {
+// CutAfter cuts the power when that many more flushes, or writes and flushes,
+// have come; the last of them is not carried out. 0 is never.
+func (s *Server) CutAfter(requests int, flushes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cutAfter, s.onCut = requests, tell
+	s.cutAfter, s.flushes = requests, flushes
+}
+
+// OnCut lets tell be called once, when the power goes.
+func (s *Server) OnCut(tell func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onCut = tell
 }
 
 // Cut takes the power away now: from this moment nothing is answered. It does
@@ -96,9 +104,10 @@ func (s *Server) PowerOn() {
 }
 
 // admit counts a request against CutAfter and says whether there is power.
-func (s *Server) admit(counts bool) error {
+func (s *Server) admit(kind uint32) error {
 	s.mu.Lock()
 	tell := func() {}
+	counts := kind == cmdFlush || kind == cmdWrite && !s.flushes
 	if counts && !s.off && s.cutAfter > 0 {
 		if s.cutAfter--; s.cutAfter == 0 {
 			tell = s.cutLocked()
@@ -180,7 +189,7 @@ func (s *Server) serve(c net.Conn) error {
 
 func (s *Server) carryOut(command uint32, at int64, data []byte) error {
 	kind := command & 0xffff
-	if err := s.admit(kind != cmdRead); err != nil {
+	if err := s.admit(kind); err != nil {
 		return err
 	}
 	switch kind {
@@ -197,7 +206,7 @@ func (s *Server) carryOut(command uint32, at int64, data []byte) error {
 		delay := s.delay
 		s.mu.Unlock()
 		time.Sleep(delay)
-		if err := s.admit(false); err != nil {
+		if err := s.admit(cmdRead); err != nil {
 			return err // the power went while the card was busy
 		}
 		return s.cache.Flush()

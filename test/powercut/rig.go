@@ -1,0 +1,303 @@
+package powercut
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatewayd/test/powercut/disk"
+	"gatewayd/test/rig"
+	"gatewayd/test/rig/plan"
+)
+
+// longestLoad is when the power goes at the latest, however slow this machine is.
+const longestLoad = 8 * time.Second
+
+// Options say what is put to the test.
+type Options struct {
+	Files  rig.Files   // what lies in the guest: the broker and its configuration
+	Steps  []plan.Step // what a boot runs: "verify", then "run" for ever
+	Seed   uint64
+	DiskMB int64
+	Log    io.Writer // one line a cut
+}
+
+// Report is what many cuts came to.
+type Report struct {
+	Cuts, Clean  int // boots whose verification found nothing
+	Acknowledged uint64
+	Resent       int // unfinished at a cut
+	Missing      []string
+	Twice        []string // QoS 2
+	Disorder     []string
+	Damaged      []string
+	Repeated     int // QoS 1, allowed
+	Refused      uint64
+	Disk         disk.Stats
+	InFlight     int // blocks not flushed at the cuts
+}
+
+// String is the report's one line.
+func (r Report) String() string {
+	return fmt.Sprintf("%d cuts, verify clean %d: acknowledged %d, missing %d, QoS 2 twice %d, out of order %d, damaged %d, QoS 1 repeated %d, refused %d, "+
+		"unfinished at a cut %d; disk: %d writes, %d flushes, %d unflushed blocks at the cuts (kept %d, lost %d, torn %d)",
+		r.Cuts, r.Clean, r.Acknowledged, len(r.Missing), len(r.Twice), len(r.Disorder), len(r.Damaged), r.Repeated, r.Refused,
+		r.Resent, r.Disk.Writes, r.Disk.Flushes, r.InFlight, r.Disk.Kept, r.Disk.Lost, r.Disk.Torn)
+}
+
+// Good says whether the gateway kept every promise.
+func (r Report) Good() bool {
+	return len(r.Missing)+len(r.Twice)+len(r.Disorder)+len(r.Damaged) == 0 && r.Clean == r.Cuts
+}
+
+// bench is the board, its disk and its clients.
+type bench struct {
+	t       testing.TB
+	o       Options
+	rng     *rand.Rand
+	kernel  string
+	initrd  string
+	cache   *disk.Cache
+	server  *disk.Server
+	socket  string
+	port    int
+	address string
+
+	publishers  []*publisher
+	archive     *subscriber // offline while the load runs
+	live        *subscriber // online
+	subscribers []*subscriber
+	churn       int               // sessions made since the last check
+	verified    map[int]uint64    // publisher: everything up to this number has been compared
+	keep        map[string]uint64 // retained topic: the number that must be there at least
+	report      Report
+}
+
+// Run cuts the power the given number of times.
+func Run(t testing.TB, cuts int, o Options) Report {
+	t.Helper()
+	rig.Need(t, "qemu-system-aarch64", "mkfs.ext4")
+	b := &bench{t: t, o: o, rng: rand.New(rand.NewPCG(o.Seed, 1)), verified: map[int]uint64{}, keep: map[string]uint64{}}
+	b.kernel = rig.Kernel(t, "arm64")
+	b.initrd = rig.Initramfs(t, "arm64", b.kernel, plan.Plan{Address: "10.0.2.15", Disk: "/dev/vda", Format: "ext4", Steps: o.Steps}, o.Files)
+	b.makeDisk()
+	b.port = rig.FreePort(t)
+	b.address = fmt.Sprintf("127.0.0.1:%d", b.port)
+	b.clients()
+	for i := range cuts {
+		begin := time.Now()
+		if err := b.cycle(i == 0, i < cuts); err != nil {
+			t.Fatalf("cut %d (seed %d): %v\nso far: %v", i, o.Seed, err, b.report)
+		}
+		fmt.Fprintf(o.Log, "cut %d in %.1f s: %v\n", i+1, time.Since(begin).Seconds(), b.report)
+	}
+	if err := b.cycle(false, false); err != nil {
+		t.Fatalf("last boot (seed %d): %v\nso far: %v", o.Seed, err, b.report)
+	}
+	b.report.Disk = b.cache.Stats()
+	for _, p := range b.publishers {
+		b.report.Refused += p.refused
+	}
+	return b.report
+}
+
+// makeDisk makes a file system on a file, and serves the file as a disk.
+func (b *bench) makeDisk() {
+	dir, err := os.MkdirTemp("", "cut") // a socket's path is short
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { os.RemoveAll(dir) })
+	size := b.o.DiskMB << 20
+	name := filepath.Join(dir, "disk.img")
+	f, err := os.Create(name)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { f.Close() })
+	mkfs, _ := rig.LookPath("mkfs.ext4")
+	if out, err := exec.Command(mkfs, "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", name).CombinedOutput(); err != nil {
+		b.t.Fatalf("mkfs.ext4: %v\n%s", err, out)
+	}
+	b.cache = disk.NewCache(f, size)
+	b.server = disk.NewServer(b.cache)
+	b.socket = filepath.Join(dir, "nbd")
+	l, err := net.Listen("unix", b.socket)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { l.Close() })
+	go b.server.Serve(l)
+}
+
+func (b *bench) clients() {
+	add := func(qos, version byte, window int, retain bool, topics ...string) {
+		b.publishers = append(b.publishers, &publisher{number: len(b.publishers), qos: qos, version: version, window: window, retain: retain,
+			topics: topics, inflight: map[uint16]*sent{}, acked: map[string]uint64{}})
+	}
+	add(1, 4, 20, false, "both/0")
+	add(2, 5, 20, false, "both/1")
+	add(1, 5, 10, false, "both/2", "live/2", "both/2b")
+	add(2, 4, 10, false, "both/3", "live/3", "both/3b")
+	add(1, 5, 3, true, "keep/4/a", "keep/4/b", "keep/4/c")
+	add(2, 4, 3, true, "keep/5/a", "keep/5/b")
+	add(2, 5, 5, false, "live/6")
+	subscriber := func(name string, version byte, filters ...string) *subscriber {
+		s := &subscriber{name: name, version: version, filters: filters, held: map[uint16]bool{}, got: map[key]int{}, last: map[string]uint64{}}
+		b.subscribers = append(b.subscribers, s)
+		return s
+	}
+	b.archive = subscriber("archive", 5, "both/#", "keep/#")
+	b.live = subscriber("live", 4, "both/#", "live/#")
+}
+
+// boot switches the board on and waits until the broker answers.
+func (b *bench) boot() (*rig.Machine, int, error) {
+	b.server.PowerOn()
+	b.server.SetFlushDelay(0)
+	m := rig.Start(b.t, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-display", "none", "-no-reboot",
+		"-kernel", filepath.Join(b.kernel, "vmlinuz"), "-initrd", b.initrd, "-append", "console=ttyAMA0 quiet panic=-1",
+		"-drive", "file=nbd+unix:///?socket="+b.socket+",if=none,id=d0,format=raw,cache=none", "-device", "virtio-blk-device,drive=d0",
+		"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:1883", b.port), "-device", "virtio-net-device,netdev=n0", "-serial", "stdio")
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	code, err := m.ExitCode(ctx, "verify")
+	if err != nil {
+		return m, 0, err
+	}
+	err = rig.Dial(ctx, b.address, func(c net.Conn) error {
+		c.Close()
+		client, _, err := rig.Connect(b.address, "hello", 4, true)
+		if err == nil {
+			client.Goodbye()
+		}
+		return err
+	})
+	return m, code, err
+}
+
+// cycle is one boot: compare with what the last cut left, load, cut.
+func (b *bench) cycle(first, cut bool) error {
+	begin := time.Now()
+	m, verify, err := b.boot()
+	defer m.Cut()
+	if err != nil {
+		return err
+	}
+	booted := time.Now()
+	if !first {
+		b.report.Cuts++
+		if verify == 0 {
+			b.report.Clean++
+		} else {
+			fmt.Fprintf(b.o.Log, "verify ended with %d:\n%s\n", verify, m.Console(20))
+		}
+		if err := b.compare(); err != nil {
+			return fmt.Errorf("%w\n%s", err, m.Console(30))
+		}
+	}
+	fmt.Fprintf(b.o.Log, "boot %.1f s, comparison %.1f s; ", booted.Sub(begin).Seconds(), time.Since(booted).Seconds())
+	if !cut {
+		return nil
+	}
+	if first {
+		c, err := b.archive.connect(b.address, true)
+		if err != nil {
+			return err
+		}
+		c.Goodbye()
+	}
+	if err := b.loadUntilCut(first, m); err != nil {
+		return fmt.Errorf("%w\n%s", err, m.Console(30))
+	}
+	return nil
+}
+
+// loadUntilCut lets every client work at once and takes the power away when
+// so many messages were acknowledged and then so many writes or flushes came,
+// as the seed chooses.
+func (b *bench) loadUntilCut(first bool, m *rig.Machine) error {
+	delays := []time.Duration{0, 2 * time.Millisecond, 8 * time.Millisecond, 25 * time.Millisecond}
+	b.server.SetFlushDelay(delays[b.rng.IntN(len(delays))])
+	ctx, dark := context.WithCancel(context.Background())
+	defer dark()
+	b.server.OnCut(dark)
+	defer time.AfterFunc(longestLoad, b.server.Cut).Stop()
+	acknowledged := int64(20 + b.rng.IntN(1500))
+	requests, flushes := 1+b.rng.IntN(40), b.rng.IntN(2) == 0
+	var count atomic.Int64
+	progress := func(n int) {
+		if now := count.Add(int64(n)); now >= acknowledged && now-int64(n) < acknowledged {
+			b.server.CutAfter(requests, flushes)
+		}
+	}
+	live, err := b.live.connect(b.address, first)
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	var wg sync.WaitGroup
+	failed := make(chan error, len(b.publishers))
+	wg.Go(func() {
+		for b.live.step(live) == nil {
+		}
+	})
+	for _, p := range b.publishers {
+		rng := rand.New(rand.NewPCG(b.rng.Uint64(), uint64(p.number)))
+		wg.Go(func() {
+			if err := p.load(ctx, b.address, rng, progress); err != nil && ctx.Err() == nil {
+				failed <- err
+			}
+		})
+	}
+	wg.Go(func() { b.makeSessions(ctx) })
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	case <-m.Gone():
+		err = fmt.Errorf("QEMU ended by itself")
+	}
+	dark()
+	b.report.InFlight += b.cache.Dirty()
+	m.Cut()
+	live.Close()
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	return b.cache.Cut(b.rng)
+}
+
+// makeSessions makes new persistent sessions while the load runs; each that
+// was granted its subscription must be there after the cut.
+func (b *bench) makeSessions(ctx context.Context) {
+	for ctx.Err() == nil && b.churn < 20 {
+		c, _, err := rig.Connect(b.address, fmt.Sprint("churn-", b.churn), 4, false)
+		if err != nil {
+			return
+		}
+		stop := context.AfterFunc(ctx, c.Close)
+		err = c.Subscribe(fmt.Sprint("churn/", b.churn), 1)
+		stop()
+		c.Close()
+		if err != nil {
+			return
+		}
+		b.churn++
+	}
+}
+
+func brief(list []string) string { return strings.Join(list[:min(len(list), 5)], "; ") }
