@@ -191,6 +191,7 @@ func (p *Connack) Decode(v Version, b []byte) error {
 	p.SessionPresent = flags&1 != 0 && v != V31
 	if v == V5 {
 		p.Code = r.reason(CONNACK)
+		p.SessionPresent = p.SessionPresent && p.Code == Success // [MQTT-3.2.2-6]
 		p.Properties = r.properties(CONNACK, nil)
 		return r.end()
 	}
@@ -200,5 +201,6 @@ func (p *Connack) Decode(v Version, b []byte) error {
 		code = 0
 	}
 	p.Code = fromReturnCode31[code]
+	p.SessionPresent = p.SessionPresent && p.Code == Success
 	return r.end()
 }
