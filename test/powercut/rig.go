@@ -96,7 +96,7 @@ func Run(t testing.TB, cuts int, o Options) Report {
 	b.clients()
 	for i := range cuts {
 		begin := time.Now()
-		if err := b.cycle(i == 0, i < cuts); err != nil {
+		if err := b.cycle(i == 0, true); err != nil {
 			t.Fatalf("cut %d (seed %d): %v\nso far: %v", i, o.Seed, err, b.report)
 		}
 		fmt.Fprintf(o.Log, "cut %d in %.1f s: %v\n", i+1, time.Since(begin).Seconds(), b.report)
@@ -113,11 +113,11 @@ func Run(t testing.TB, cuts int, o Options) Report {
 
 // makeDisk makes a file system on a file, and serves the file as a disk.
 func (b *bench) makeDisk() {
-	dir, err := os.MkdirTemp("", "cut") // a socket's path is short
+	dir, err := os.MkdirTemp("", "cut") // not t.TempDir: a socket's path is short
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { os.RemoveAll(dir) })
+	b.t.Cleanup(func() { if os.Getenv("KEEP")=="" {os.RemoveAll(dir)} })
 	size := b.o.DiskMB << 20
 	name := filepath.Join(dir, "disk.img")
 	f, err := os.Create(name)
@@ -169,7 +169,7 @@ func (b *bench) boot() (*rig.Machine, int, error) {
 	b.server.PowerOn()
 	b.server.SetFlushDelay(0)
 	m := rig.Start(b.t, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(b.kernel, "vmlinuz"), "-initrd", b.initrd, "-append", "console=ttyAMA0 quiet panic=-1",
+		"-kernel", filepath.Join(b.kernel, "vmlinuz"), "-initrd", b.initrd, "-append", "console=ttyAMA0 loglevel=5 panic=-1",
 		"-drive", "file=nbd+unix:///?socket="+b.socket+",if=none,id=d0,format=raw,cache=none", "-device", "virtio-blk-device,drive=d0",
 		"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:1883", b.port), "-device", "virtio-net-device,netdev=n0", "-serial", "stdio")
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
@@ -195,7 +195,7 @@ func (b *bench) cycle(first, cut bool) error {
 	m, verify, err := b.boot()
 	defer m.Cut()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n%s", err, m.Console(30))
 	}
 	booted := time.Now()
 	if !first {

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // record is one thing that happened.
@@ -25,6 +26,10 @@ type journal struct {
 	mode    string
 	pending []byte
 	exact   bool // something in pending must be durable in every mode but "none"
+
+	// In mode "messages" everything else is written a second later.
+	later      []byte
+	laterSince time.Time
 }
 
 func openLog(name, mode string, each func(record)) (*journal, error) {
@@ -77,15 +82,28 @@ func (j *journal) add(r record) {
 	if err != nil {
 		fail(err)
 	}
-	j.pending = binary.BigEndian.AppendUint32(j.pending, uint32(len(b)))
-	j.pending = binary.BigEndian.AppendUint32(j.pending, crc32.ChecksumIEEE(b))
-	j.pending = append(j.pending, b...)
-	if r.Op == "message" || r.Op == "session" || r.Op == "subscribe" {
-		j.exact = true
+	exact := r.Op == "message" || r.Op == "session" || r.Op == "subscribe"
+	if j.mode == "messages" && !exact {
+		if len(j.later) == 0 {
+			j.laterSince = time.Now()
+		}
+		j.later = entry(j.later, b)
+		return
 	}
+	j.pending = entry(j.pending, b)
+	j.exact = j.exact || exact
+}
+
+func entry(dst, b []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(b)))
+	dst = binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(b))
+	return append(dst, b...)
 }
 
 func (j *journal) save() error {
+	if len(j.later) > 0 && time.Since(j.laterSince) > time.Second {
+		j.pending, j.later = append(j.pending, j.later...), j.later[:0]
+	}
 	if len(j.pending) == 0 {
 		return nil
 	}

@@ -69,6 +69,7 @@ type delivery struct {
 }
 
 type session struct {
+	id      string
 	client  *rig.Client
 	filters map[string]byte
 	queue   []*delivery
@@ -139,7 +140,7 @@ func (b *broker) finish() {
 			continue
 		}
 		bound := s.send(b)
-		if bound { // the packet ids of QoS 2 must be safe before they are seen
+		if bound { // packet ids must be safe before they are seen
 			if err := b.log.save(); err != nil {
 				fail(err)
 			}
@@ -161,10 +162,8 @@ func (s *session) send(b *broker) (bound bool) {
 				s.last++
 				d.id = s.last
 			}
-			if d.message.qos == 2 {
-				bound = true
-				b.log.add(record{Op: "bind", Client: s.name(b), ID: d.id, Topic: d.message.topic, Payload: d.message.payload})
-			}
+			b.log.add(record{Op: "bind", Client: s.id, ID: d.id, Topic: d.message.topic, Payload: d.message.payload})
+			bound = true
 		}
 		if d.rec {
 			s.client.Ack(rig.PUBREL, d.id)
@@ -173,15 +172,6 @@ func (s *session) send(b *broker) (bound bool) {
 		s.client.Publish(d.message.topic, d.message.payload, d.message.qos, false, dup, d.id)
 	}
 	return bound
-}
-
-func (s *session) name(b *broker) string {
-	for n, x := range b.sessions {
-		if x == s {
-			return n
-		}
-	}
-	return ""
 }
 
 func (s *session) find(id uint16) *delivery {
@@ -233,7 +223,7 @@ func (b *broker) apply(r record) {
 	s := b.sessions[r.Client]
 	switch r.Op {
 	case "session":
-		b.sessions[r.Client] = &session{filters: map[string]byte{}}
+		b.sessions[r.Client] = &session{id: r.Client, filters: map[string]byte{}}
 	case "subscribe":
 		s.filters[r.Topic] = r.QoS
 	case "message":
