@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Builds the static release binaries.  cross.sh LDFLAGS
-# The 32-bit ones are built with an overlay that corrects one shift in a dependency (docs/decisions/0002).
+# The 32-bit ones are built from a go.mod that corrects one shift in a dependency (docs/decisions/0002).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ldflags=${1:-}
 mkdir -p dist
 export CGO_ENABLED=0 GOOS=linux
-overlay=$(scripts/badger-overlay.sh)
+modfile=$(scripts/badger-overlay.sh)
 for target in amd64 arm64 arm-7 arm-6; do
 	arch=${target%-*} arm=${target#*-} name=gatewayd-linux-$arch flags=()
 	if [ "$arch" = arm ]; then
 		name=gatewayd-linux-armv$arm
-		flags=(-overlay "$overlay")
+		flags=(-modfile "$modfile")
 		export GOARM=$arm
 	fi
 	GOARCH=$arch go build "${flags[@]}" -trimpath -ldflags "$ldflags" -o "dist/$name" ./cmd/gatewayd
