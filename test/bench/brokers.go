@@ -4,15 +4,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"gatewayd/test/load"
 	"gatewayd/test/peer"
 )
 
 // startOptions is what a scenario wants of every broker, said in each one's own configuration.
 type startOptions struct {
-	persistent bool   // sessions and queues survive the process (gatewayd: always)
-	retained   string // gatewayd's class of retained values: memory, lazy, commit
-	board      string // gatewayd's board: none unless set
+	persistent bool           // sessions and queues survive the process (gatewayd: always)
+	retained   string         // gatewayd's class of retained values: memory, lazy, commit
+	board      string         // gatewayd's board: none unless set
+	transport  load.Transport // of a second listener, which the scenario uses
 }
 
 type broker struct {
@@ -56,17 +59,46 @@ func startGatewayd(bin, dir string, o startOptions) (*peer.Process, error) {
 		board = "none"
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	var alt, second string
+	if o.transport != load.TCP {
+		at, cert, key, err := secondListener(dir, o.transport)
+		if err != nil {
+			return nil, err
+		}
+		second = at
+		if o.transport == load.TLS {
+			alt = fmt.Sprintf("  - {address: %q, tls: {cert: %q, key: %q}}\n", at, cert, key)
+		} else {
+			alt = fmt.Sprintf("  - {address: %q, websocket: true}\n", at)
+		}
+	}
 	conf := fmt.Sprintf(`gateway: {id: bench, data_dir: %q}
 listeners:
   - address: %q
-http: {address: "127.0.0.1:%d"}
+%shttp: {address: "127.0.0.1:%d"}
 board: %s
-`, filepath.Join(dir, "data"), addr, web, board)
+`, filepath.Join(dir, "data"), addr, alt, web, board)
 	if o.retained != "" {
-		conf += fmt.Sprintf("store: {durability: [{filter: \"#\", class: %s}]}\n", o.retained)
+		conf += fmt.Sprintf("store: {retained_class: %s}\n", o.retained)
 	}
 	conf += os.Getenv("BENCH_GATEWAYD_CONFIG")
-	return peer.StartGatewayd(bin, dir, addr, conf)
+	p, err := peer.StartGatewayd(bin, dir, addr, conf)
+	if err == nil {
+		p.Alt = second
+	}
+	return p, err
+}
+
+// secondListener prepares a listener for TLS or WebSocket: its address and, for TLS, a fresh certificate.
+func secondListener(dir string, tr load.Transport) (addr, cert, key string, err error) {
+	port, err := peer.FreePort()
+	if err != nil {
+		return "", "", "", err
+	}
+	if tr == load.TLS {
+		cert, key, err = peer.SelfSigned(dir)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port), cert, key, err
 }
 
 // mosquittoTuning lifts the bounds that would make it drop, so that every broker does the whole work.
@@ -81,5 +113,23 @@ func startMosquitto(dir string, o startOptions) (*peer.Process, error) {
 	if o.persistent {
 		extra += fmt.Sprintf("persistence true\npersistence_location %s/\n", dir)
 	}
-	return peer.StartMosquitto(dir, port, extra)
+	if o.transport == load.TCP {
+		return peer.StartMosquitto(dir, port, extra)
+	}
+	second, cert, key, err := secondListener(dir, o.transport)
+	if err != nil {
+		return nil, err
+	}
+	_, at, _ := strings.Cut(second, ":")
+	extra += fmt.Sprintf("listener %s 127.0.0.1\n", at)
+	if o.transport == load.TLS {
+		extra += fmt.Sprintf("certfile %s\nkeyfile %s\n", cert, key)
+	} else {
+		extra += "protocol websockets\n"
+	}
+	p, err := peer.StartMosquitto(dir, port, extra)
+	if err == nil {
+		p.Alt = second
+	}
+	return p, err
 }

@@ -70,7 +70,7 @@ func run(f flags) error {
 	if err := raiseFiles(); err != nil {
 		return err
 	}
-	chosen, err := choose(f.scenarios)
+	chosen, err := choose(f.scenarios, f.quick)
 	if err != nil {
 		return err
 	}
@@ -122,11 +122,11 @@ func run(f flags) error {
 	return os.WriteFile(f.out, []byte(text), 0o644)
 }
 
-func choose(names string) ([]*scenario, error) {
+func choose(names string, quick bool) ([]*scenario, error) {
 	var out []*scenario
 	if names == "" {
 		for _, s := range scenarios {
-			if !s.extra {
+			if !s.extra && !(quick && s.slow) {
 				out = append(out, s)
 			}
 		}

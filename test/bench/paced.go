@@ -60,7 +60,7 @@ func runIdle(e *env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.loop.Connect(e.p.Addr, setupLimit, clients("idle", n, func(i int, c *load.Client) {
+	if _, err := e.loop.Connect(e.addr, setupLimit, clients("idle", n, func(i int, c *load.Client) {
 		c.Filters = []string{fmt.Sprintf("idle/%d", i)}
 	})...); err != nil {
 		return err

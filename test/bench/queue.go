@@ -28,7 +28,7 @@ func queueScenario(name string, qos byte, rate, cpu float64) *scenario {
 
 // offlineSession makes a persistent session with one subscription and leaves.
 func offlineSession(e *env, id, filter string, qos byte) error {
-	c, err := e.loop.Connect(e.p.Addr, setupLimit, load.Client{ID: id, KeepAlive: 600, Filters: []string{filter}, QoS: qos})
+	c, err := e.loop.Connect(e.addr, setupLimit, load.Client{ID: id, KeepAlive: 600, Filters: []string{filter}, QoS: qos})
 	if err != nil {
 		return err
 	}
@@ -84,11 +84,12 @@ func runQueue(e *env, qos byte) error {
 
 // drain reconnects the session and counts what it still has.
 func drain(e *env, n, pubs int) error {
-	seen := make([]map[uint64]bool, pubs)
+	seen := make([][]bool, pubs)
 	for i := range seen {
-		seen[i] = map[uint64]bool{}
+		seen[i] = make([]bool, n/pubs)
 	}
-	got, twice := 0, 0
+	next := make([]uint64, pubs)
+	got, twice, disorder := 0, 0, 0
 	// An exactly-once receiver forgets an id at its PUBREL; a repeat before that is not a second delivery.
 	held := map[uint16]bool{}
 	take := func(c *load.Conn, m load.Message) {
@@ -110,7 +111,10 @@ func drain(e *env, n, pubs int) error {
 			twice++
 			return
 		}
-		seen[pub][seq] = true
+		if seq != next[pub] {
+			disorder++
+		}
+		seen[pub][seq], next[pub] = true, seq+1
 		got++
 	}
 	begun := time.Now()
@@ -127,12 +131,12 @@ func drain(e *env, n, pubs int) error {
 			c.Ack(load.Pubcomp, load.PacketID(body))
 		}
 	}
-	c, err := e.loop.Dial(e.p.Addr, handle)
+	c, err := e.loop.Dial(e.addr, handle)
 	if err != nil {
 		return err
 	}
 	c.Append(func(dst []byte) []byte { return load.AppendConnect(dst, "sleeper", false, 600) })
-	for got < n && time.Since(last) < 3*time.Second && time.Since(begun) < time.Minute {
+	for got < n && time.Since(last) < 3*time.Second && time.Since(begun) < 3*time.Minute {
 		if err := e.loop.Run(500*time.Millisecond, func() bool { return got >= n }); err != nil && !errors.Is(err, load.ErrStalled) {
 			return err
 		}
@@ -142,5 +146,6 @@ func drain(e *env, n, pubs int) error {
 	}
 	e.set("lost", float64(n-got))
 	e.set("twice", float64(twice))
+	e.set("disorder", float64(disorder))
 	return nil
 }

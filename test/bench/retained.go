@@ -77,7 +77,7 @@ func deliverRetained(e *env, n int) error {
 	if err != nil {
 		return err
 	}
-	c, err := e.loop.Connect(e.p.Addr, setupLimit, load.Client{
+	c, err := e.loop.Connect(e.addr, setupLimit, load.Client{
 		ID: "reader", Clean: true, KeepAlive: 600, Filters: []string{"#"},
 		EarlyPublish: func(_ *load.Conn, m load.Message) { count(m) },
 	})

@@ -32,6 +32,7 @@ type scenario struct {
 	name    string
 	title   string
 	extra   bool     // runs only when named
+	slow    bool     // not part of a quick run
 	only    []string // brokers that can do it; nil: all
 	metrics []metric
 	options startOptions
@@ -43,6 +44,7 @@ type env struct {
 	b       *broker
 	p       *peer.Process
 	dir     string
+	addr    string // where the scenario connects
 	options startOptions
 	ready   time.Duration // start to ready
 	loop    *load.Loop
@@ -68,6 +70,11 @@ func (e *env) restart() error {
 		return err
 	}
 	e.p = p
+	e.loop.Transport = e.options.transport
+	e.addr = p.Addr
+	if p.Alt != "" {
+		e.addr = p.Alt
+	}
 	e.ready, err = p.Ready(60 * time.Second)
 	return err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"gatewayd/test/load"
 )
@@ -57,6 +59,27 @@ var scenarios = []*scenario{
 		options: startOptions{persistent: true},
 		run:     runOnline,
 	},
+}
+
+// Over TLS and WebSocket the core of the table is reported beside mosquitto's.
+func init() {
+	for _, tr := range []load.Transport{load.TLS, load.WS} {
+		for _, s := range scenarios {
+			if !slices.Contains([]string{"fan-in", "fan-out", "pairs0", "pairs1", "pairs2", "paced0", "paced1", "idle"}, s.name) || s.options.transport != load.TCP {
+				continue
+			}
+			c := *s
+			c.name, c.title = string(tr)+"-"+s.name, strings.ToUpper(string(tr))+": "+s.title
+			c.options.transport = tr
+			c.only = []string{"gatewayd", "mosquitto"}
+			c.slow = true
+			c.metrics = slices.Clone(s.metrics)
+			for i := range c.metrics {
+				c.metrics[i].goal = 0
+			}
+			scenarios = append(scenarios, &c)
+		}
+	}
 }
 
 func runStart(e *env) error {

@@ -17,6 +17,8 @@ const readBuffer = 256 << 10
 
 // Loop is an epoll with its connections and one optional timer.
 type Loop struct {
+	Transport Transport // of connections dialled from now on
+
 	fd     int
 	timer  int // timerfd, 0 while there is none
 	tick   func(due int)
@@ -67,26 +69,12 @@ func (l *Loop) Every(period time.Duration, tick func(due int)) error {
 	return unix.TimerfdSettime(l.timer, 0, &unix.ItimerSpec{Interval: ts, Value: ts}, nil)
 }
 
-// Dial connects to addr (TCP, numeric) and adds the connection. Every packet goes to on.
+// Dial connects to addr (numeric) and adds the connection. Every packet goes to on.
 func (l *Loop) Dial(addr string, on func(c *Conn, first byte, body []byte)) (*Conn, error) {
-	a, err := net.ResolveTCPAddr("tcp", addr)
+	fd, err := l.Transport.open(addr)
 	if err != nil {
 		return nil, err
 	}
-	ip := a.IP.To4()
-	if ip == nil {
-		return nil, fmt.Errorf("%s: want an IPv4 address", addr)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	sa := &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}
-	if err := unix.Connect(fd, sa); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("connect %s: %w", addr, err)
-	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -102,6 +90,29 @@ func (l *Loop) Dial(addr string, on func(c *Conn, first byte, body []byte)) (*Co
 	}
 	l.conns[fd] = c
 	return c, nil
+}
+
+// dialTCP returns a connected TCP socket in blocking mode.
+func dialTCP(addr string) (int, error) {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return 0, err
+	}
+	ip := a.IP.To4()
+	if ip == nil {
+		return 0, fmt.Errorf("%s: want an IPv4 address", addr)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("socket: %w", err)
+	}
+	sa := &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}
+	if err := unix.Connect(fd, sa); err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("connect %s: %w", addr, err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	return fd, nil
 }
 
 // Run turns the loop until done says so, a connection fails, or the time is up (ErrStalled).

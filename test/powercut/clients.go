@@ -2,6 +2,7 @@ package powercut
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -13,6 +14,10 @@ import (
 // before it counts as lost.
 const silence = 15 * time.Second
 
+// errLost ends a run early: a session that was acknowledged is gone, and with
+// it everything that would be compared.
+var errLost = errors.New("the gateway has lost its session")
+
 // resume connects the publisher and sends again what is unfinished.
 func (p *publisher) resume(address string) (*rig.Client, error) {
 	c, present, err := rig.Connect(address, p.clientID(), p.version, false)
@@ -22,7 +27,7 @@ func (p *publisher) resume(address string) (*rig.Client, error) {
 	ids, messages := p.unfinished()
 	if !present && p.seq > 0 {
 		c.Close()
-		return nil, fmt.Errorf("%s: the gateway has lost its session", p.clientID())
+		return nil, fmt.Errorf("%s: %w", p.clientID(), errLost)
 	}
 	for i, m := range messages {
 		if m.rec {
@@ -135,7 +140,7 @@ func (s *subscriber) connect(address string, first bool) (*rig.Client, error) {
 		}
 	} else if !present {
 		c.Close()
-		return nil, fmt.Errorf("%s: the gateway has lost its session", s.name)
+		return nil, fmt.Errorf("%s: %w", s.name, errLost)
 	}
 	return c, nil
 }

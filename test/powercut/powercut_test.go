@@ -69,3 +69,42 @@ func TestCatchesABrokerThatForgetsPacketIDs(t *testing.T) {
 		t.Error("the rig saw nothing twice")
 	}
 }
+
+// gatewayd's configuration in the guest: open to the host, no hardware, and a
+// debug log would only slow the emulated board down.
+const configuration = `
+gateway: {id: gw-cut, data_dir: /data/gw}
+listeners: [{address: ":1883"}]
+auth: {anonymous: true}
+http: {address: "off"}
+board: none
+log: {level: warn}
+`
+
+// The gateway itself: CUTS cuts (make powercut CUTS=200), SEED for another
+// sequence.
+func TestGatewayd(t *testing.T) {
+	rig.Enabled(t, "powercut")
+	rig.Need(t, "qemu-system-aarch64", "mkfs.ext4")
+	file := filepath.Join(t.TempDir(), "gatewayd.yaml")
+	if err := os.WriteFile(file, []byte(configuration), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := Run(t, number(t, "CUTS", 12), Options{
+		Files: rig.Files{"/bin/gatewayd": rig.Gatewayd(t, "arm64"), "/etc/gatewayd/gatewayd.yaml": file},
+		Steps: []plan.Step{
+			{Name: "verify", Args: []string{"/bin/gatewayd", "store", "verify", "--data-dir", "/data/gw"}},
+			{Name: "run", Args: []string{"/bin/gatewayd", "run"}},
+		},
+		Seed:   uint64(number(t, "SEED", 1)),
+		DiskMB: 2048,
+		Log:    t.Output(),
+	})
+	t.Log(r)
+	if !r.Good() {
+		t.Errorf("missing: %s\ntwice: %s\nout of order: %s\ndamaged: %s", brief(r.Missing), brief(r.Twice), brief(r.Disorder), brief(r.Damaged))
+	}
+	if r.Acknowledged == 0 {
+		t.Error("nothing was acknowledged, so nothing was tested")
+	}
+}

@@ -2,6 +2,7 @@ package powercut
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -96,12 +97,22 @@ func Run(t testing.TB, cuts int, o Options) Report {
 	b.clients()
 	for i := range cuts {
 		begin := time.Now()
-		if err := b.cycle(i == 0, true); err != nil {
+		err := b.cycle(i == 0, true)
+		if errors.Is(err, errLost) { // nothing after this could be compared
+			b.report.Missing = append(b.report.Missing, err.Error())
+			return b.report
+		}
+		if err != nil {
 			t.Fatalf("cut %d (seed %d): %v\nso far: %v", i, o.Seed, err, b.report)
 		}
 		fmt.Fprintf(o.Log, "cut %d in %.1f s: %v\n", i+1, time.Since(begin).Seconds(), b.report)
 	}
-	if err := b.cycle(false, false); err != nil {
+	err := b.cycle(false, false)
+	if errors.Is(err, errLost) {
+		b.report.Missing = append(b.report.Missing, err.Error())
+		return b.report
+	}
+	if err != nil {
 		t.Fatalf("last boot (seed %d): %v\nso far: %v", o.Seed, err, b.report)
 	}
 	b.report.Disk = b.cache.Stats()
@@ -117,7 +128,7 @@ func (b *bench) makeDisk() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { if os.Getenv("KEEP")=="" {os.RemoveAll(dir)} })
+	b.t.Cleanup(func() { os.RemoveAll(dir) })
 	size := b.o.DiskMB << 20
 	name := filepath.Join(dir, "disk.img")
 	f, err := os.Create(name)
