@@ -54,3 +54,5 @@ fuzz: ## every fuzz target for FUZZTIME each
 .PHONY: generate
 generate: ## writes the generated files anew
 	$(GO) generate ./...
+
+include make/*.mk

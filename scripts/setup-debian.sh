@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a target needs and this machine lacks.
-#   setup-debian.sh test|check
+#   setup-debian.sh test|check|rigs
 # On another system it says what to install and goes on: tests whose peer is missing say so.
 set -euo pipefail
 
 case "${1:-test}" in
 test)  wanted="mosquitto mosquitto-clients qemu-user-static" ;;
 check) wanted="gcc libc6-dev" ;;
-*) echo "setup-debian.sh: unknown set '$1', use test or check" >&2; exit 2 ;;
+rigs)  wanted="qemu-system-arm e2fsprogs kmod squashfs-tools" ;;
+*) echo "setup-debian.sh: unknown set '$1', use test, check or rigs" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then
