@@ -11,7 +11,10 @@ import (
 // file driver_<part>.go and one line here.
 func Drivers() []Driver {
 	return []Driver{
-		driverBME280,
+		driverBME280, driverBMP280, driverBMP180,
+		driverAHT20, driverAM2320, driverHDC302x, driverSHT3x, driverSHT4x,
+		driverMCP9808, driverTMP102, driverLM75,
+		driverSCD4x, driverSGP30, driverCCS811,
 		driverDS18B20,
 		driverSoC,
 	}

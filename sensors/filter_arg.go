@@ -1,7 +1,6 @@
 package sensors
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -146,5 +145,3 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
-
-var errNoPart = errors.New("no answer: is the part connected and the address right?")

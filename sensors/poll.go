@@ -2,7 +2,6 @@ package sensors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -88,6 +87,7 @@ type probe struct {
 	grid    time.Time // of the reading the turn belongs to; the schedule's fixed points
 	started bool      // a conversion is running
 	fails   int       // turns in a row
+	tries   int       // attempts of this turn that failed
 	had     bool      // had its first turn
 
 	mu        sync.Mutex // guards the fields below
@@ -122,22 +122,20 @@ func (p *probe) turn(ctx context.Context) bool {
 		p.since = now
 		p.mu.Unlock()
 	}
-	if !p.started && now.Sub(p.due) > lateAfter {
+	if !p.started && p.tries == 0 && now.Sub(p.due) > lateAfter {
 		p.mu.Lock()
 		p.late++
 		p.mu.Unlock()
 	}
 	var got []Reading
 	wait, err := p.attempt(ctx, &got)
-	for i := 0; err != nil && i < retries && ctx.Err() == nil && !errors.Is(err, errNoPart) && p.dev != nil; i++ {
-		if !sleep(ctx, retryPause<<i) {
-			break
-		}
-		wait, err = p.attempt(ctx, &got)
-	}
 	switch {
 	case ctx.Err() != nil:
 		return true
+	case err != nil && p.dev != nil && p.tries < retries: // others have their turn meanwhile
+		p.due = time.Now().Add(retryPause << p.tries)
+		p.tries++
+		return false
 	case err != nil:
 		p.failed(err)
 		return true
@@ -186,7 +184,7 @@ func (p *probe) attempt(ctx context.Context, got *[]Reading) (time.Duration, err
 // points are missed, never moved.
 func (p *probe) succeeded(got []Reading) {
 	now := time.Now()
-	p.fails = 0
+	p.fails, p.tries = 0, 0
 	p.grid = p.grid.Add(p.cfg.Every)
 	if behind := now.Sub(p.grid); behind >= 0 {
 		p.grid = p.grid.Add(behind/p.cfg.Every*p.cfg.Every + p.cfg.Every)
@@ -208,6 +206,7 @@ func (p *probe) succeeded(got []Reading) {
 // and waits longer each time.
 func (p *probe) failed(err error) {
 	p.fails++
+	p.tries = 0
 	p.close()
 	pause := min(backoffFirst<<min(p.fails-1, 10), backoffMost)
 	pause += time.Duration(rand.Int64N(int64(pause)/5 + 1)) // not all parts of a broken bus at once

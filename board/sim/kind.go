@@ -24,7 +24,10 @@ type Kind struct {
 // part_<name>.go and one line here.
 func Kinds() []Kind {
 	return []Kind{
-		kindBME280,
+		kindBME280, kindBMP280, kindBMP180,
+		kindAHT20, kindAM2320, kindHDC302x, kindSHT3x, kindSHT4x,
+		kindMCP9808, kindTMP102, kindLM75,
+		kindSCD4x, kindSGP30, kindCCS811,
 		kindDS18B20,
 	}
 }
