@@ -51,7 +51,7 @@ func connected(t *testing.T, g *gateway, centres ...*centre) {
 	}
 }
 
-// drop empties what a watch has seen up to a line.
+// skipTo passes over lines until this one.
 func (s *watch) skipTo(line string) {
 	s.t.Helper()
 	for s.next(10*time.Second) != line {
