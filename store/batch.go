@@ -82,11 +82,13 @@ type pendingRecipient struct {
 // while writing is set the committer reads it without, and nobody changes what
 // it reads.
 type submission struct {
-	ops  []op
-	msgs []pendingMessage
-	rcpt []pendingRecipient
-	subs []uint32 // backs the recipients' subscription ids
-	err  error    // found while the batch was made
+	ops      []op
+	msgs     []pendingMessage
+	rcpt     []pendingRecipient
+	subs     []uint32           // backs the recipients' subscription ids
+	moved    []pendingRecipient // got a message while it was being written, see movedIDs
+	movedIDs []MessageID
+	err      error // found while the batch was made
 
 	done  func(Receipt)
 	seq   uint64

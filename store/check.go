@@ -194,7 +194,7 @@ func (k *checker) compare(s *Store) {
 		}
 		pend := 0
 		for _, p := range ss.pend {
-			if p.sub != nil && !p.sub.rcpt[p.r].late {
+			if p.sub != nil && !p.rcpt().late {
 				pend++
 				bytes += int64(p.sub.msgs[p.m].size)
 			}

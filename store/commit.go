@@ -147,13 +147,13 @@ func (s *Store) writeCut(c *cut) error {
 	if err := s.packMessages(c); err != nil {
 		return err
 	}
-	if err := s.encodeLazies(c); err != nil {
-		return err
-	}
 	for _, sub := range c.subs {
 		if err := s.encodeOps(c, sub); err != nil {
 			return err
 		}
+	}
+	if err := s.encodeLazies(c); err != nil { // newer than any operation on their keys
+		return err
 	}
 	for _, ss := range c.holds {
 		if ss.buried {
@@ -197,24 +197,24 @@ func (s *Store) publishLocked(c *cut, now time.Duration) {
 		s.groups[b.g.gid] = g
 	}
 	for i := range c.built {
+		if b := &c.built[i]; !b.ss.dead {
+			b.ss.qs = append(b.ss.qs, b.g)
+		}
+	}
+	for _, sub := range c.subs {
+		if len(sub.moved) > 0 {
+			s.settleMovedLocked(c, sub, now)
+		}
+	}
+	for i := range c.built {
 		b := &c.built[i]
 		if b.ss.dead {
 			s.chores = append(s.chores, chore{kind: choreQueue, session: b.ss.id, group: b.g.gid, at: now})
 			s.derefLocked(b.g.gid, now)
-			continue
-		}
-		b.ss.qs = append(b.ss.qs, b.g)
-		s.settleLocked(b, now)
-	}
-	for i := range s.moves {
-		o := &s.moves[i]
-		if to := s.sessions[o.to]; to != nil && !o.ss.dead {
-			for _, id := range o.ids {
-				s.moveOneLocked(o.ss, to, id, now)
-			}
+		} else {
+			s.settleLocked(b, now)
 		}
 	}
-	s.moves = s.moves[:0]
 	for _, sub := range c.subs {
 		sub.writing = false
 		s.pendingBytes -= sub.bytes
@@ -227,7 +227,7 @@ func (s *Store) publishLocked(c *cut, now time.Duration) {
 // pending list, and out of its queue those it was done with meanwhile.
 func (s *Store) settleLocked(b *built, now time.Duration) {
 	ss := b.ss
-	at := len(ss.qs) - 1
+	at := ss.group(MessageID(b.g.gid))
 	n, exact, changed := 0, false, false
 	for ; n < len(ss.pend) && ss.pend[n].id <= b.upto; n++ {
 		p := ss.pend[n]
@@ -235,7 +235,7 @@ func (s *Store) settleLocked(b *built, now time.Duration) {
 			ss.gaps--
 			continue
 		}
-		if r := &p.sub.rcpt[p.r]; r.late {
+		if r := p.rcpt(); r.late {
 			ss.qs[at].remove(p.id)
 			changed, exact = true, exact || r.exact
 		}

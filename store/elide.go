@@ -9,7 +9,7 @@ import "time"
 func (s *Store) removeLocked(ss *session, id MessageID, exact bool, now time.Duration) bool {
 	if i := ss.findPend(id); i >= 0 {
 		p := ss.pend[i]
-		r := &p.sub.rcpt[p.r]
+		r := p.rcpt()
 		if r.late {
 			return false
 		}
@@ -43,7 +43,7 @@ func (s *Store) removeLocked(ss *session, id MessageID, exact bool, now time.Dur
 // dropLocked takes one recipient from a message that is not on disk yet; false
 // means that it is being written, and the recipient is taken out afterwards.
 func (s *Store) dropLocked(p pendRef) bool {
-	r, m := &p.sub.rcpt[p.r], &p.sub.msgs[p.m]
+	r, m := p.rcpt(), &p.sub.msgs[p.m]
 	if p.sub.writing {
 		r.late = true
 		return false

@@ -97,7 +97,7 @@ func (ss *session) next(after MessageID) (MessageID, bool) {
 	if !found {
 		for i := range ss.pend {
 			p := &ss.pend[i]
-			if p.id > after && p.sub != nil && !p.sub.rcpt[p.r].late {
+			if p.id > after && p.sub != nil && !p.rcpt().late {
 				best, found = p.id, true
 				break
 			}

@@ -6,43 +6,22 @@ import (
 	"time"
 )
 
-// moveLocked hands messages to another session. What is being written at the
-// moment is moved when it has been.
+// moveLocked hands messages to another session.
 func (s *Store) moveLocked(o *op, now time.Duration) {
 	from, to := o.ss, s.sessions[o.to]
-	var later []MessageID
 	for _, id := range o.ids {
 		if to == nil {
 			s.removeLocked(from, id, true, now)
-		} else if s.moveOneLocked(from, to, id, now) {
-			later = append(later, id)
+		} else if to != from {
+			s.moveOneLocked(from, to, id, now)
 		}
-	}
-	if later != nil {
-		s.moves = append(s.moves, op{kind: opMove, ss: from, session: from.id, to: to.id, ids: later})
 	}
 }
 
-// moveOneLocked says whether the message has to be moved later.
-func (s *Store) moveOneLocked(from, to *session, id MessageID, now time.Duration) (later bool) {
+func (s *Store) moveOneLocked(from, to *session, id MessageID, now time.Duration) {
 	if i := from.findPend(id); i >= 0 {
-		p := from.pend[i]
-		if p.sub.writing {
-			return !p.sub.rcpt[p.r].late
-		}
-		size := p.sub.msgs[p.m].size
-		if to.findPend(id) >= 0 {
-			s.removeLocked(from, id, true, now)
-			return false
-		}
-		s.uncountLocked(from, id, size)
-		from.leave(i)
-		r := &p.sub.rcpt[p.r]
-		r.session, r.ss = to.id, to
-		at := sort.Search(len(to.pend), func(i int) bool { return to.pend[i].id >= id })
-		to.pend = slices.Insert(to.pend, at, p)
-		s.countLocked(to, id, size)
-		return false
+		s.movePendingLocked(from, to, i, now)
+		return
 	}
 	if i := from.group(id); i >= 0 {
 		g := &from.qs[i]
@@ -51,7 +30,7 @@ func (s *Store) moveOneLocked(from, to *session, id MessageID, now time.Duration
 			s.uncountLocked(from, id, e.size)
 			s.insertLocked(to, *g, e, now)
 			s.changedLocked(from, i, true, now)
-			return false
+			return
 		}
 	}
 	if i := from.findMem(id); i >= 0 {
@@ -63,7 +42,74 @@ func (s *Store) moveOneLocked(from, to *session, id MessageID, now time.Duration
 		to.memq = slices.Insert(to.memq, at, m)
 		s.countLocked(to, id, m.e.size)
 	}
-	return false
+}
+
+// movePendingLocked moves a message that is not on disk yet. If it is being
+// written, it is taken from the one and given to the other when it has been.
+func (s *Store) movePendingLocked(from, to *session, i int, now time.Duration) {
+	p := from.pend[i]
+	id, r := p.id, *p.rcpt()
+	if r.late {
+		return
+	}
+	if j := to.findPend(id); j >= 0 {
+		if has := to.pend[j].rcpt(); has.late { // it was done with it, but it is being written
+			has.late = false
+			s.countLocked(to, id, to.pend[j].sub.msgs[to.pend[j].m].size)
+		}
+		s.removeLocked(from, id, true, now)
+		return
+	}
+	size := p.sub.msgs[p.m].size
+	r.session, r.ss = to.id, to
+	if p.sub.writing {
+		s.removeLocked(from, id, true, now)
+		p.sub.moved = append(p.sub.moved, r)
+		p.sub.movedIDs = append(p.sub.movedIDs, id)
+		p.sub.refs++
+		p.r = int32(-len(p.sub.moved))
+	} else {
+		*p.rcpt() = r
+		s.uncountLocked(from, id, size)
+		from.leave(i)
+	}
+	at := sort.Search(len(to.pend), func(i int) bool { return to.pend[i].id >= id })
+	if at < len(to.pend) && to.pend[at].id == id { // it was there before
+		to.pend[at] = p
+		to.gaps--
+	} else {
+		to.pend = slices.Insert(to.pend, at, p)
+	}
+	s.countLocked(to, id, size)
+}
+
+// settleMovedLocked puts the messages that were moved while they were written
+// into the queues they were moved to.
+func (s *Store) settleMovedLocked(c *cut, sub *submission, now time.Duration) {
+	for k := range sub.moved {
+		r, id := &sub.moved[k], sub.movedIDs[k]
+		to := r.ss
+		if to.dead {
+			continue
+		}
+		if at := sort.Search(len(to.pend), func(i int) bool { return to.pend[i].id >= id }); at < len(to.pend) &&
+			to.pend[at].sub == sub && to.pend[at].r == int32(-1-k) {
+			to.leave(at)
+			s.releaseLocked(sub)
+		}
+		if r.late {
+			continue
+		}
+		for i := range c.built {
+			b := &c.built[i]
+			if MessageID(b.g.gid) <= id && id <= b.upto {
+				m := &sub.msgs[id-sub.first]
+				s.uncountLocked(to, id, m.size) // insertLocked counts
+				s.insertLocked(to, b.g, entry{id: id, size: m.size, qos: r.qos, options: r.options, subs: slices.Clone(r.subs)}, now)
+				break
+			}
+		}
+	}
 }
 
 // insertLocked adds a committed message to a session's queue; like is the

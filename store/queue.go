@@ -112,7 +112,7 @@ func (ss *session) page(after MessageID, limit, maxBytes int) []queueItem {
 		if p.sub == nil {
 			continue
 		}
-		r, m := &p.sub.rcpt[p.r], &p.sub.msgs[p.m]
+		r, m := p.rcpt(), &p.sub.msgs[p.m]
 		if r.late {
 			continue
 		}

@@ -63,6 +63,15 @@ type pendRef struct {
 	m, r int32
 }
 
+// rcpt is the recipient pointed at; one that got the message by Move while it was
+// being written lies beside the others, r counts down from -1 there.
+func (p pendRef) rcpt() *pendingRecipient {
+	if p.r < 0 {
+		return &p.sub.moved[-1-p.r]
+	}
+	return &p.sub.rcpt[p.r]
+}
+
 type memRef struct {
 	id MessageID
 	m  *Message // nil: gone

@@ -66,7 +66,6 @@ type Store struct {
 
 	chores    []chore // written behind, in order
 	exact     []queueRef
-	moves     []op // moves of messages that are being written
 	lazy      map[string]lazyValue
 	lazyDue   time.Duration
 	lazyBytes int
@@ -126,7 +125,7 @@ func (s *Store) clearLocked() {
 	s.groups = make(map[uint64]group)
 	s.lazy = make(map[string]lazyValue)
 	s.bodies, s.messages, s.bytes, s.memBytes = 0, 0, 0, 0
-	s.chores, s.exact, s.moves = nil, nil, nil
+	s.chores, s.exact = nil, nil
 	s.pending, s.pendingHead, s.pendingOver, s.pendingBytes = nil, 0, 0, 0
 	s.nextMessage, s.nextSession = max(s.nextMessage, 1), max(s.nextSession, 1)
 }
