@@ -12,3 +12,8 @@ powercut: ## cuts the power of an emulated board under load: CUTS=200, SEED=1
 powercut-selftest: ## proves that the power-cut rig catches brokers that forget to sync
 	@scripts/setup-debian.sh rigs
 	cd test && GATEWAYD_RIGS=1 $(GO) test -count=1 -timeout 30m -v -run 'Broker' ./powercut
+
+.PHONY: hil
+hil: ## the gateway on emulated ARM boards whose sensor and lines are moved from outside
+	@scripts/setup-debian.sh rigs
+	cd test && GATEWAYD_RIGS=1 $(GO) test -count=1 -timeout 20m -v ./hil

@@ -93,7 +93,7 @@ func TestGatewayd(t *testing.T) {
 	r := Run(t, number(t, "CUTS", 12), Options{
 		Files: rig.Files{"/bin/gatewayd": rig.Gatewayd(t, "arm64"), "/etc/gatewayd/gatewayd.yaml": file},
 		Steps: []plan.Step{
-			{Name: "verify", Args: []string{"/bin/gatewayd", "store", "verify", "--data-dir", "/data/gw"}},
+			{Name: "verify", Args: []string{"/bin/gatewayd", "store", "verify"}},
 			{Name: "run", Args: []string{"/bin/gatewayd", "run"}},
 		},
 		Seed:   uint64(number(t, "SEED", 1)),

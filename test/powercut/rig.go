@@ -189,8 +189,7 @@ func (b *bench) boot() (*rig.Machine, int, error) {
 	if err != nil {
 		return m, 0, err
 	}
-	err = rig.Dial(ctx, b.address, func(c net.Conn) error {
-		c.Close()
+	err = m.Dial(ctx, func() error {
 		client, _, err := rig.Connect(b.address, "hello", 4, true)
 		if err == nil {
 			client.Goodbye()

@@ -3,10 +3,11 @@ package rig
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,9 +16,8 @@ import (
 
 // Machine is an emulated board under power.
 type Machine struct {
-	dir string // sockets
-
 	cmd  *exec.Cmd
+	in   io.Writer     // the console's keyboard
 	gone chan struct{} // closed when QEMU has ended
 
 	mu    sync.Mutex // guards the fields below
@@ -29,7 +29,7 @@ type Machine struct {
 // be "stdio" in them. The board loses power when the test ends at the latest.
 func Start(t testing.TB, program string, args ...string) *Machine {
 	t.Helper()
-	m, err := start(t.TempDir(), program, args...)
+	m, err := start(program, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,14 +47,18 @@ func Start(t testing.TB, program string, args ...string) *Machine {
 	return m
 }
 
-func start(dir, program string, args ...string) (*Machine, error) {
+func start(program string, args ...string) (*Machine, error) {
 	path, err := LookPath(program)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{dir: dir, gone: make(chan struct{}), more: make(chan struct{})}
+	m := &Machine{gone: make(chan struct{}), more: make(chan struct{})}
 	m.cmd = exec.Command(path, args...)
 	m.cmd.SysProcAttr = dieWithParent()
+	m.in, err = m.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -98,29 +102,50 @@ func (m *Machine) Console(n int) string {
 	return strings.Join(m.lines[max(0, len(m.lines)-n):], "\n")
 }
 
-// Wait returns the first console line that contains text.
-func (m *Machine) Wait(ctx context.Context, text string) (string, error) {
-	for from := 0; ; {
+// Wait returns the first console line that contains one of the texts.
+func (m *Machine) Wait(ctx context.Context, texts ...string) (string, error) {
+	return m.waitFrom(ctx, 0, texts...)
+}
+
+func (m *Machine) waitFrom(ctx context.Context, from int, texts ...string) (string, error) {
+	for {
 		m.mu.Lock()
 		lines, more := m.lines[from:], m.more
 		from = len(m.lines)
 		m.mu.Unlock()
 		for _, l := range lines {
-			if strings.Contains(l, text) {
-				return l, nil
+			for _, text := range texts {
+				if strings.Contains(l, text) {
+					return l, nil
+				}
 			}
 			if strings.Contains(l, "@guest failed") || strings.Contains(l, "Kernel panic") {
-				return "", fmt.Errorf("waiting for %q: the guest said %q", text, l)
+				return "", fmt.Errorf("waiting for %q: the guest said %q", texts, l)
 			}
 		}
 		select {
 		case <-more:
 		case <-m.gone:
-			return "", fmt.Errorf("waiting for %q: QEMU ended", text)
+			return "", fmt.Errorf("waiting for %q: QEMU ended", texts)
 		case <-ctx.Done():
-			return "", fmt.Errorf("waiting for %q: %w", text, context.Cause(ctx))
+			return "", fmt.Errorf("waiting for %q: %w", texts, context.Cause(ctx))
 		}
 	}
+}
+
+// Type types a command for the guest's init and waits until it is carried out.
+func (m *Machine) Type(ctx context.Context, command string) error {
+	m.mu.Lock()
+	from := len(m.lines)
+	m.mu.Unlock()
+	if _, err := fmt.Fprintln(m.in, command); err != nil {
+		return err
+	}
+	line, err := m.waitFrom(ctx, from, "@guest did "+command, "@guest refused "+command)
+	if err == nil && strings.Contains(line, "refused") {
+		err = errors.New(line)
+	}
+	return err
 }
 
 // ExitCode waits until the guest's step has ended and returns its exit code.
@@ -134,21 +159,25 @@ func (m *Machine) ExitCode(ctx context.Context, step string) (int, error) {
 	return code, err
 }
 
-// Dial connects to a forwarded port, again and again until the guest answers
-// (QEMU accepts for it even while nobody listens inside, and closes then, so
-// hello must get an answer out of the guest).
-func Dial(ctx context.Context, address string, hello func(net.Conn) error) error {
+// Dial connects to a forwarded port, again and again until the program of the
+// guest's step "run" answers (QEMU accepts for it even while nobody listens
+// inside, and closes then, so hello must get an answer out of the guest).
+func (m *Machine) Dial(ctx context.Context, hello func() error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		if line, err := m.Wait(ctx, "@guest exit run"); err == nil {
+			cancel(fmt.Errorf("the guest said %q", line))
+		}
+	}()
 	for {
-		c, err := net.DialTimeout("tcp", address, time.Second)
+		err := hello()
 		if err == nil {
-			if err = hello(c); err == nil {
-				return nil
-			}
-			c.Close()
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer from %s: %w", address, err)
+			return fmt.Errorf("the guest does not answer: %w; last: %w", context.Cause(ctx), err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -164,7 +193,3 @@ func FreePort(t testing.TB) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
-
-// Socket is the path of a Unix socket for this machine; such a path may have
-// 107 bytes only, so it does not lie in a test's long folder name.
-func Socket(dir, name string) string { return filepath.Join(dir, name) }

@@ -53,6 +53,7 @@ func main() {
 			stop("device", err)
 		}
 	}
+	go listen()
 	say("ready")
 	for _, s := range todo.Steps {
 		run(s)
