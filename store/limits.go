@@ -38,7 +38,7 @@ func (s *Store) SetLimits(id SessionID, l Limits) {
 	if l.OnFull != LatestPerTopic {
 		ss.topics = nil
 	} else if ss.topics == nil {
-		ss.topics = make(map[string]MessageID)
+		ss.topics = make(map[string][]MessageID)
 	}
 }
 
@@ -56,10 +56,7 @@ func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessa
 		return true
 	}
 	if ss.topics != nil {
-		if len(ss.topics) > 2*ss.waiting+64 {
-			maps.DeleteFunc(ss.topics, func(_ string, id MessageID) bool { return id <= ss.handed })
-		}
-		defer func() { ss.topics[m.msg.Topic] = id }()
+		defer ss.remember(m.msg.Topic, id)
 	}
 	for ss.over(m.size) {
 		switch ss.limits.OnFull {
@@ -67,8 +64,7 @@ func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessa
 			s.meter.droppedNewest++
 			return false
 		case LatestPerTopic:
-			old := ss.topics[m.msg.Topic]
-			if old > ss.handed && s.removeLocked(ss, old, false, s.since()) {
+			if s.replaceLocked(ss, m.msg.Topic) {
 				s.meter.droppedTopic++
 				continue
 			}
@@ -81,6 +77,33 @@ func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessa
 		s.meter.droppedOldest++
 	}
 	return true
+}
+
+// remember keeps which messages of a topic wait, oldest first.
+func (ss *session) remember(topic string, id MessageID) {
+	if len(ss.topics) > 2*ss.waiting+64 { // what was handed out needs no memory
+		maps.DeleteFunc(ss.topics, func(_ string, ids []MessageID) bool { return ids[len(ids)-1] <= ss.handed })
+	}
+	ids := ss.topics[topic]
+	for len(ids) > 0 && ids[0] <= ss.handed {
+		ids = ids[1:]
+	}
+	ss.topics[topic] = append(ids, id)
+}
+
+// replaceLocked takes the oldest waiting message of a topic out of the queue.
+func (s *Store) replaceLocked(ss *session, topic string) bool {
+	ids := ss.topics[topic]
+	for len(ids) > 0 {
+		id := ids[0]
+		ids = ids[1:]
+		if id > ss.handed && s.removeLocked(ss, id, false, s.since()) {
+			ss.topics[topic] = ids
+			return true
+		}
+	}
+	delete(ss.topics, topic)
+	return false
 }
 
 // next is the first live message with a greater id.

@@ -25,7 +25,7 @@ type session struct {
 	waiting  int   // of messages, those after handed: what Limits count
 	waitBits int64 // their size
 	limits   Limits
-	topics   map[string]MessageID // last message of a topic, kept for LatestPerTopic only
+	topics   map[string][]MessageID // waiting messages by topic, kept for LatestPerTopic only
 
 	flights   []flight // in order of sending
 	mark      uint16
