@@ -17,7 +17,7 @@ type variables map[string]string
 func build(word string, fields []field, v mqtt.Version, vars variables) (mqtt.Packet, error) {
 	b := builder{v: v}
 	for _, f := range fields {
-		if strings.HasPrefix(f.value, "$") {
+		if strings.HasPrefix(f.value, "$") && !strings.Contains(f.value, "/") {
 			val, ok := vars[f.value]
 			if !ok {
 				return nil, fmt.Errorf("%s has no value yet", f.value)

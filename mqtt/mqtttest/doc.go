@@ -41,6 +41,6 @@
 // and, outside PUBLISH, the properties, which may be anything; a last field of
 // ... lets everything else be anything. A value of * matches anything that is
 // there. $name takes the value it meets first and stands for it from then on,
-// when sending too: A< PUBLISH qos=1 pid=$p, then A> PUBACK pid=$p. A property
-// of - must be absent.
+// when sending too: A< PUBLISH qos=1 pid=$p, then A> PUBACK pid=$p. What has a /
+// is a topic, as $share/group/filter. A property of - must be absent.
 package mqtttest

@@ -187,7 +187,7 @@ func zeroOf(name string) string {
 
 func matchField(w field, value string, present bool, vars, bound variables) string {
 	want := w.value
-	if strings.HasPrefix(want, "$") {
+	if strings.HasPrefix(want, "$") && !strings.Contains(want, "/") {
 		known, ok := vars[want]
 		if !ok {
 			bound[want] = value

@@ -1,0 +1,349 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatewayd/mqtt"
+	"gatewayd/store"
+	"gatewayd/topic"
+)
+
+// Broker is an MQTT broker. New makes one from what the store has, Run opens
+// its listeners and serves.
+type Broker struct {
+	log     *slog.Logger
+	clock   *Clock
+	store   *store.Store
+	options atomic.Pointer[Options]
+	started time.Time
+
+	sessionsMu sync.RWMutex // guards sessions
+	sessions   map[string]*session
+
+	treeMu sync.RWMutex // guards tree and groups
+	tree   topic.Tree[*subscription]
+	groups map[shareKey]*shareGroup
+	gen    atomic.Uint64 // changes when routes have to be found again
+
+	retained  retainedSet
+	timers    timers
+	wheel     *wheel
+	receipts  receiptQueue
+	durable   atomic.Uint64 // the store has every message up to this id
+	busy      busySet
+	stuck     stuckOps
+	leftover  atomic.Bool // a turn holds what the store had no room for
+	turns     sync.Pool
+	counts    totals
+	stats     gauges
+	memory    memoryState
+	takeovers takeoverLog
+	away      awaySet
+	clients   clientSet
+	streams   streamSet
+	sys       sysState
+
+	loops     *loops
+	listeners []*listener
+	ready     chan struct{}
+
+	ctx        context.Context // of background work; ends with Run
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+}
+
+// busySet is the conns that wait for the store to have room.
+type busySet struct {
+	mu  sync.Mutex
+	all map[*conn]struct{}
+}
+
+// stuckOps are ops that nobody waits for and the store had no room for.
+type stuckOps struct {
+	mu  sync.Mutex
+	ops []*pubOp
+}
+
+// New makes a broker and restores its sessions from the store, which must not
+// be running yet.
+func New(o Options, st *store.Store) (*Broker, error) {
+	o = o.withDefaults()
+	b := &Broker{
+		log: o.Log, clock: o.Clock, store: st, started: time.Now(),
+		sessions: make(map[string]*session),
+		groups:   make(map[shareKey]*shareGroup),
+		wheel:    newWheel(),
+		ready:    make(chan struct{}),
+	}
+	b.timers.wake = make(chan struct{}, 1)
+	b.receipts.init()
+	b.options.Store(&o)
+	b.turns.New = func() any { return newTurn(b) }
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	if err := b.restore(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// opt returns the options that hold now.
+func (b *Broker) opt() *Options { return b.options.Load() }
+
+func (b *Broker) auth() Authorizer { return b.opt().Auth }
+
+// Run serves until ctx is done. The store must run before it, and longer.
+func (b *Broker) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	n := b.opt().Loops
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	var err error
+	if b.loops, err = newLoops(b, n); err != nil {
+		return err
+	}
+	for _, l := range b.opt().Listeners {
+		ln, err := b.open(l)
+		if err != nil {
+			b.closeListeners()
+			return err
+		}
+		b.listeners = append(b.listeners, ln)
+	}
+	close(b.ready)
+
+	var wg sync.WaitGroup
+	var once sync.Once
+	var first error
+	run := func(f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				once.Do(func() { first = err })
+				stop()
+			}
+		})
+	}
+	b.loops.serve(ctx, run)
+	for _, ln := range b.listeners {
+		b.log.Info("listening", "listener", ln.Name, "addr", ln.net.Addr().String())
+		run(func() error { return ln.serve(ctx) })
+	}
+	run(func() error { return b.runClock(ctx) })
+	run(func() error { return b.wheel.run(ctx) })
+	acts := make(chan struct{})
+	actx, stopActing := context.WithCancel(context.Background())
+	go func() {
+		defer close(acts)
+		b.act(actx)
+	}()
+	<-ctx.Done()
+	wg.Wait()
+	b.cancel()
+	b.background.Wait()
+	stopActing()
+	<-acts
+	return first
+}
+
+func (b *Broker) closeListeners() {
+	for _, ln := range b.listeners {
+		ln.net.Close()
+	}
+	b.listeners = nil
+}
+
+// Ready is closed once the listeners are open.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Addr is the address of the i-th listener, once Ready is closed.
+func (b *Broker) Addr(i int) net.Addr { return b.listeners[i].net.Addr() }
+
+// act acts on receipts, and goes on with what had to wait for the store.
+func (b *Broker) act(ctx context.Context) {
+	t := newTurn(b)
+	var list []receiptOf
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.receipts.wake:
+		case <-again.C:
+		}
+		t.begin()
+		list = b.receipts.take(list)
+		for i := range list {
+			op := list[i].op
+			op.err = list[i].r.Err
+			if op.err == nil && !list[i].r.Elided && uint64(op.id) > b.durable.Load() {
+				b.durable.Store(uint64(op.id))
+			}
+			if op.fn != nil {
+				op.fn(t, op)
+			} else {
+				op.free()
+			}
+			list[i] = receiptOf{}
+		}
+		t.flush()
+		b.retryStuck()
+		b.busy.wakeAll()
+		b.receipts.endRound()
+		b.loops.nudge(b)
+		if b.waitsForStore(t) {
+			again.Reset(20 * time.Millisecond)
+		}
+	}
+}
+
+// waitsForStore says whether anything has to be tried again soon.
+func (b *Broker) waitsForStore(t *turn) bool {
+	b.stuck.mu.Lock()
+	stuck := len(b.stuck.ops) > 0
+	b.stuck.mu.Unlock()
+	return stuck || b.busy.any() || t.done.Len() > 0 || b.leftover.Load()
+}
+
+func (bs *busySet) add(c *conn) {
+	bs.mu.Lock()
+	if bs.all == nil {
+		bs.all = make(map[*conn]struct{})
+	}
+	bs.all[c] = struct{}{}
+	bs.mu.Unlock()
+	// Without a receipt under way nobody would wake it.
+	select {
+	case c.b.receipts.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (bs *busySet) any() bool {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	return len(bs.all) > 0
+}
+
+// wakeAll has every conn that waits try again.
+func (bs *busySet) wakeAll() {
+	bs.mu.Lock()
+	all := bs.all
+	bs.all = nil
+	bs.mu.Unlock()
+	for c := range all {
+		c.tr.post(c.retry)
+	}
+}
+
+// takeTurn lends a turn to whoever is not an event loop.
+func (b *Broker) takeTurn() *turn {
+	t := b.turns.Get().(*turn)
+	t.begin()
+	return t
+}
+
+// giveTurn flushes the turn and takes it back. What the store has no room for
+// stays with the turn only as long as someone uses it, so it is waited for.
+func (b *Broker) giveTurn(t *turn) {
+	t.flush()
+	if t.done.Len() > 0 {
+		if err := b.store.Submit(b.ctx, &t.done, nil); err != nil {
+			b.log.Error("progress cannot be saved", "err", err)
+		}
+		t.doneSubmitted()
+	}
+	b.turns.Put(t)
+}
+
+// pause waits for d or the end of ctx.
+func (b *Broker) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (b *Broker) uptime() int64 { return time.Since(b.started).Milliseconds() }
+
+// unmounted is the topic as the session's client knows it.
+func (b *Broker) unmounted(s *session, name string) string {
+	if s.mount == "" {
+		return name
+	}
+	return strings.TrimPrefix(name, s.mount)
+}
+
+func (c *conn) unmounted(name string) string { return strings.TrimPrefix(name, c.ln.MountPoint) }
+
+// goOn sends what waits for a session: its outbox has room again.
+func (b *Broker) goOn(t *turn, s *session) {
+	s.mu.Lock()
+	s.moreLocked(t)
+}
+
+// Kick closes the connection of a client. It reports whether there was one.
+func (b *Broker) Kick(id string) bool {
+	b.sessionsMu.RLock()
+	s := b.sessions[id]
+	b.sessionsMu.RUnlock()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	c := s.conn
+	s.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.tr.post(func(t *turn) { c.bye(t, mqtt.AdministrativeAction, "", errors.New("closed by an administrator")) })
+	return true
+}
+
+// Reload takes new options. Listeners stay as they are; rights hold for clients
+// already connected too.
+func (b *Broker) Reload(o Options) error {
+	old := b.opt()
+	o.Listeners, o.Clock = old.Listeners, old.Clock
+	if o.Log == nil {
+		o.Log = old.Log
+	}
+	o = o.withDefaults()
+	if o.Queue.Messages < 0 || o.Queue.Bytes < 0 {
+		return fmt.Errorf("queue limits below zero: %d messages, %d bytes", o.Queue.Messages, o.Queue.Bytes)
+	}
+	b.options.Store(&o)
+	b.recheck()
+	b.gen.Add(1)
+	return nil
+}
+
+// recheck takes away subscriptions that are not allowed any more.
+func (b *Broker) recheck() {
+	if b.auth() == nil {
+		return
+	}
+	b.sessionsMu.RLock()
+	sessions := make([]*session, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		sessions = append(sessions, s)
+	}
+	b.sessionsMu.RUnlock()
+	for _, s := range sessions {
+		s.mu.Lock()
+		if c := s.conn; c != nil {
+			c.tr.post(func(*turn) { c.lastPub = nil })
+		}
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,428 @@
+package broker
+
+import (
+	"crypto/tls"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"gatewayd/mqtt"
+)
+
+// transport carries a conn's bytes. Its reader is the one goroutine at a time
+// that feeds the conn; what is not said to be safe for anyone is the reader's.
+type transport interface {
+	// flush writes what the outbox holds, without blocking. Anyone may call it,
+	// with no lock held.
+	flush()
+	// post has the reader run fn soon, also while the conn is parked, and go on
+	// reading if fn ended that. Anyone may call it; fn does not run any more once
+	// the connection is lost.
+	post(fn func(t *turn))
+	// finish closes the connection once the outbox is written.
+	finish(t *turn)
+	// abort closes the connection at once.
+	abort(t *turn)
+}
+
+// Peer is what a transport knows of the other end.
+type Peer struct {
+	Remote   string // address and port, as a PROXY header or X-Forwarded-For tells it if trusted
+	TLS      *tls.ConnectionState
+	CertName string // user name by Listener.Identity
+}
+
+var (
+	errPeerClosed = errors.New("connection closed by the client")
+	errShutdown   = errors.New("broker shuts down")
+	errAborted    = errors.New("connection closed by the broker")
+)
+
+type connState uint8
+
+const (
+	waiting    connState = iota // for CONNECT
+	connecting                  // CONNECT is being decided on
+	connected
+	ended // nothing is read or written any more; the transport closes
+)
+
+// conn is the protocol side of one network connection.
+type conn struct {
+	b    *Broker
+	tr   transport
+	ln   *listener
+	peer *Peer
+
+	// The reader's own.
+	state    connState
+	version  mqtt.Version
+	parked   bool // feed keeps what it is given, the transport stops reading
+	problems bool // MQTT 5: the client wants reason strings
+	resuming bool // a posted function has to process partial
+	client   *Client
+	method   string     // authentication method of CONNECT
+	hs       *handshake // while connecting, and for re-authentication
+	partial  []byte     // the beginning of a packet, or what came while parked
+	in       *inbound   // lazily: what the client has under way
+	lastPub  *route     // the route that this client was last allowed to publish to
+
+	keepAlive  uint32 // ms after which the client is taken for dead; 0: never
+	lastPacket atomic.Int64
+
+	place wheelPlace // guarded by the wheel
+
+	// Guarded by the session's mutex; before there is a session it is the
+	// reader's.
+	sess      *session
+	out       *outbox // lazily
+	waiting   int     // bytes in outboxes that the kernel has not taken
+	touched   bool    // is in the list of a turn
+	wantDrain bool    // something waits for room in the outbox
+	maxPacket uint32  // what the client accepts; 0: anything
+	aliases   *outAliases
+}
+
+func (c *conn) init(b *Broker, tr transport, ln *listener, p *Peer) {
+	c.b, c.tr, c.ln, c.peer = b, tr, ln, p
+}
+
+// opened makes the broker know the connection. Call it before the first feed.
+func (c *conn) opened() {
+	c.b.stats.sockets.Add(1)
+	c.b.stats.connectionsNow.Add(1)
+	c.lastPacket.Store(c.b.clock.Now())
+	c.b.wheel.schedule(c, c.b.opt().ConnectTimeout)
+}
+
+// discard undoes init for a connection that was never opened.
+func (c *conn) discard() { c.ln.leave() }
+
+// lock guards what deliveries and the reader share.
+func (c *conn) lock() {
+	if s := c.sess; s != nil {
+		s.mu.Lock()
+	}
+}
+
+func (c *conn) unlock() {
+	if s := c.sess; s != nil {
+		s.mu.Unlock()
+	}
+}
+
+// feed takes bytes the client sent; b is only borrowed.
+func (c *conn) feed(b []byte, t *turn) {
+	if c.state == ended {
+		return
+	}
+	if len(c.partial) > 0 {
+		c.partial = append(c.partial, b...)
+		c.again(t)
+		return
+	}
+	if used := c.process(b, t); used < len(b) && c.state != ended {
+		c.partial = append([]byte(nil), b[used:]...)
+	}
+}
+
+// again processes what was kept.
+func (c *conn) again(t *turn) {
+	used := c.process(c.partial, t)
+	switch {
+	case c.state == ended || used == len(c.partial):
+		c.partial = nil
+	case used > 0:
+		c.partial = append([]byte(nil), c.partial[used:]...)
+	}
+}
+
+// process steps every whole packet in b and returns how much it used.
+func (c *conn) process(b []byte, t *turn) (used int) {
+	for c.state != ended && !c.parked && used < len(b) {
+		n, err := mqtt.Split(b[used:], c.maxIn())
+		if err != nil {
+			c.fail(t, err)
+			return used
+		}
+		if n == 0 {
+			return used
+		}
+		packet := b[used : used+n]
+		used += n
+		c.lastPacket.Store(t.now)
+		t.counts.packetIn(packet)
+		if err := c.step(packet, t); err != nil {
+			c.fail(t, err)
+		}
+	}
+	return used
+}
+
+// maxIn is the largest packet the client may send. Before CONNECT a little is
+// enough for any honest client: strings of CONNECT are at most 64 KiB each.
+func (c *conn) maxIn() int { return c.ln.MaxPacketSize }
+
+// step handles one packet.
+func (c *conn) step(b []byte, t *turn) error {
+	if c.state == waiting {
+		if mqtt.TypeOf(b[0]) != mqtt.CONNECT { // [MQTT-3.1.0-1]
+			return protocolError("the first packet is not CONNECT")
+		}
+		return c.onConnect(b, t)
+	}
+	if c.state == connecting {
+		return c.stepAuthenticating(b, t)
+	}
+	switch mqtt.TypeOf(b[0]) {
+	case mqtt.PUBLISH:
+		return c.onPublish(b, t)
+	case mqtt.PUBACK:
+		return c.onPuback(b, t)
+	case mqtt.PUBREC:
+		return c.onPubrec(b, t)
+	case mqtt.PUBREL:
+		return c.onPubrel(b, t)
+	case mqtt.PUBCOMP:
+		return c.onPubcomp(b, t)
+	case mqtt.SUBSCRIBE:
+		return c.onSubscribe(b, t)
+	case mqtt.UNSUBSCRIBE:
+		return c.onUnsubscribe(b, t)
+	case mqtt.PINGREQ:
+		if err := new(mqtt.Pingreq).Decode(c.version, b); err != nil {
+			return err
+		}
+		c.send(t, &mqtt.Pingresp{}) // [MQTT-3.12.4-1]
+		return nil
+	case mqtt.DISCONNECT:
+		return c.onDisconnect(b, t)
+	case mqtt.AUTH:
+		return c.onAuth(b, t)
+	case mqtt.CONNECT: // [MQTT-3.1.0-2]
+		return protocolError("a second CONNECT")
+	}
+	return protocolError("a client does not send " + mqtt.TypeOf(b[0]).String())
+}
+
+// send puts a packet into the outbox.
+func (c *conn) send(t *turn, p mqtt.Packet) {
+	c.lock()
+	c.sendLocked(t, p)
+	c.unlock()
+}
+
+// sendLocked puts a packet into the outbox, unless it is larger than the client
+// accepts [MQTT-3.1.2-24]; see trim for those that can be made smaller.
+func (c *conn) sendLocked(t *turn, p mqtt.Packet) {
+	if c.out == nil {
+		c.out = outboxes.Get().(*outbox)
+	}
+	before := len(c.out.buf)
+	c.out.buf = p.Append(c.out.buf, c.version)
+	n := len(c.out.buf) - before
+	if c.maxPacket != 0 && n > int(c.maxPacket) {
+		c.out.buf = c.out.buf[:before]
+		if trim(p) {
+			c.sendLocked(t, p)
+		}
+		return
+	}
+	c.wrote(t, n)
+	t.counts.packetsOut++
+}
+
+// wrote accounts for n bytes put into the outbox.
+func (c *conn) wrote(t *turn, n int) {
+	c.out.size = c.out.size + n
+	c.waiting += n
+	t.pending += n
+	t.counts.bytesOut += uint64(n)
+	t.touch(c)
+}
+
+// trim takes what is optional out of a packet that is too large for the client
+// [MQTT-3.2.2-19] [MQTT-3.4.2-2]. It reports false when there is nothing.
+func trim(p mqtt.Packet) bool {
+	var props **mqtt.Properties
+	switch p := p.(type) {
+	case *mqtt.Connack:
+		props = &p.Properties
+	case *mqtt.Puback:
+		props = &p.Properties
+	case *mqtt.Pubrec:
+		props = &p.Properties
+	case *mqtt.Pubrel:
+		props = &p.Properties
+	case *mqtt.Pubcomp:
+		props = &p.Properties
+	case *mqtt.Suback:
+		props = &p.Properties
+	case *mqtt.Unsuback:
+		props = &p.Properties
+	case *mqtt.Disconnect:
+		props = &p.Properties
+	}
+	if props == nil || *props == nil || (*props).ReasonString == "" && len((*props).User) == 0 {
+		return false
+	}
+	(*props).ReasonString, (*props).User = "", nil
+	(*props).Present &^= mqtt.PropertiesOf(mqtt.PropReasonString, mqtt.PropUser)
+	return true
+}
+
+// fail ends the connection because of err: the peer is told as its version
+// allows, and the will is published.
+func (c *conn) fail(t *turn, err error) {
+	if c.state == ended {
+		return
+	}
+	code := mqtt.CodeOf(err)
+	switch c.state {
+	case waiting, connecting:
+		if errors.Is(err, mqtt.ErrUnsupportedVersion) || c.state == connecting && c.version != 0 && code != mqtt.MalformedPacket {
+			c.refuse(t, code, err)
+			return
+		}
+		if c.state == waiting && c.version == 0 { // not even a CONNECT: close without a word
+			c.end(t, err)
+			c.tr.abort(t)
+			return
+		}
+		c.refuse(t, code, err)
+		return
+	}
+	c.bye(t, code, reasonOf(err), err)
+}
+
+// bye sends DISCONNECT with the code, where the version has that, and closes.
+func (c *conn) bye(t *turn, code mqtt.ReasonCode, reason string, err error) {
+	if c.state == ended {
+		return
+	}
+	if c.version == mqtt.V5 && c.state == connected {
+		p := &mqtt.Disconnect{Code: code}
+		if !code.AllowedIn(mqtt.DISCONNECT) {
+			p.Code = mqtt.UnspecifiedError
+		}
+		if reason != "" && c.problems { // [MQTT-3.14.2-3]
+			p.Properties = &mqtt.Properties{ReasonString: reason}
+		}
+		if ref := c.b.opt().ServerReference; ref != "" && (code == mqtt.UseAnotherServer || code == mqtt.ServerMoved || code == mqtt.ServerShuttingDown) {
+			if code == mqtt.ServerShuttingDown {
+				p.Code = mqtt.UseAnotherServer
+			}
+			if p.Properties == nil {
+				p.Properties = &mqtt.Properties{}
+			}
+			p.Properties.ServerReference = ref
+		}
+		c.send(t, p)
+	}
+	c.end(t, err)
+	c.tr.finish(t)
+}
+
+// gone is called by the transport, once, when the connection is lost.
+func (c *conn) gone(t *turn, err error) {
+	c.end(t, err)
+	c.b.wheel.remove(c)
+	c.b.stats.connectionsNow.Add(-1)
+	c.ln.leave()
+}
+
+// end takes the connection off its session. It may be called again.
+func (c *conn) end(t *turn, err error) {
+	if c.state == ended {
+		return
+	}
+	was := c.state
+	c.state = ended
+	c.partial = nil
+	if c.hs != nil {
+		c.hs.drop()
+	}
+	c.dropInbound()
+	if was == connected {
+		c.b.stats.connected.Add(-1)
+		c.b.clients.remove(c)
+	}
+	c.logEnd(was, err)
+	if s := c.sess; s != nil {
+		c.b.detach(t, s, c, err)
+	}
+}
+
+func (c *conn) logEnd(was connState, err error) {
+	switch {
+	case was == connected && c.sess != nil && errors.Is(err, errTakenOver):
+		// The takeover log speaks of it, once a minute.
+	case was == connected:
+		c.b.log.Info("client disconnected", "client", c.client.ID, "remote", c.peer.Remote, "reason", err)
+	default:
+		c.b.log.Debug("connection ended before CONNECT was accepted", "remote", c.peer.Remote, "listener", c.ln.Name, "reason", err)
+	}
+}
+
+// shutdown says good-bye because the broker stops; wills are not published: the
+// store has them and the next start does.
+func (c *conn) shutdown(t *turn) {
+	c.bye(t, mqtt.ServerShuttingDown, "", errShutdown)
+}
+
+// timeout is called when the time the wheel had for the conn has passed.
+func (c *conn) timeout(t *turn) {
+	switch c.state {
+	case ended:
+		c.tr.abort(t)
+	case waiting:
+		c.end(t, errors.New("no CONNECT in time"))
+		c.tr.abort(t)
+	case connecting:
+		// The decision takes long. Ours is not counted, only an exchange that
+		// waits for the client.
+		if c.hs != nil && c.hs.clientsTurn {
+			c.refuse(t, mqtt.NotAuthorized, errors.New("authentication not finished in time"))
+			return
+		}
+		c.b.wheel.schedule(c, c.b.opt().ConnectTimeout)
+	case connected:
+		if c.keepAlive == 0 {
+			return
+		}
+		quiet := t.now - c.lastPacket.Load()
+		if left := int64(c.keepAlive) - quiet; left > 0 && !c.parked {
+			c.b.wheel.schedule(c, time.Duration(left)*time.Millisecond)
+			return
+		}
+		if c.parked { // we did not read: our stall is not the client's silence
+			c.lastPacket.Store(t.now)
+			c.b.wheel.schedule(c, time.Duration(c.keepAlive)*time.Millisecond)
+			return
+		}
+		c.bye(t, mqtt.KeepAliveTimeout, "", errKeepAlive) // [MQTT-3.1.2-22]
+	}
+}
+
+// drained is called by the transport when the outbox has room again.
+func (c *conn) drained(t *turn) {
+	c.lock()
+	want := c.wantDrain && c.waiting < c.b.opt().MaxOutbox/2
+	if want {
+		c.wantDrain = false
+	}
+	s := c.sess
+	c.unlock()
+	if want && s != nil {
+		c.b.goOn(t, s)
+	}
+}
+
+// unpark goes on with what came while the conn was parked. The reader calls it
+// from a posted function.
+func (c *conn) unpark(t *turn) {
+	c.parked = false
+	if c.state != ended && len(c.partial) > 0 {
+		c.again(t)
+	}
+}

@@ -1,0 +1,166 @@
+package broker
+
+import (
+	"gatewayd/mqtt"
+	"gatewayd/store"
+)
+
+// recipient is one session a message goes to, with what its copy is to look
+// like.
+type recipient struct {
+	s    *session
+	qos  mqtt.QoS // of the delivery
+	opts uint8
+	ids  []uint32
+	// Of durable sessions, set by reserve.
+	stored bool
+	sent   bool          // goes out now; else it waits in the queue
+	pid    mqtt.PacketID // QoS 2 that is sent
+	key    store.SessionID
+	bound  store.MessageID // what pid is bound to, on a refill
+}
+
+// effective is the QoS of a delivery [MQTT-3.8.4-8].
+func (b *Broker) effective(published, granted mqtt.QoS) mqtt.QoS {
+	if b.opt().UpgradeOutgoingQoS {
+		return granted
+	}
+	return min(published, granted)
+}
+
+// fanOut delivers t.out to everyone a route names who needs nothing durable
+// first: QoS 0 to all, QoS 1 and 2 to sessions that end with their connection.
+// Durable recipients were taken care of by reserve.
+func (b *Broker) fanOut(t *turn, r *route, from *session) {
+	o := &t.out
+	published, retain := o.view.QoS, o.view.Retain
+	for i := range r.targets {
+		tg := &r.targets[i]
+		if tg.s == from && (!tg.local || tg.more != nil) {
+			if tg = tg.more; tg == nil {
+				continue // no local [MQTT-3.8.3-3]
+			}
+		}
+		qos := b.effective(published, tg.qos)
+		if qos > 0 && tg.s.keeps.Load() {
+			continue
+		}
+		var opts uint8
+		if retain && tg.rap { // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+			opts = optRetain
+		}
+		b.deliver(t, tg.s, qos, opts, tg.ids)
+	}
+}
+
+// deliver hands t.out to a session without the store.
+func (b *Broker) deliver(t *turn, s *session, qos mqtt.QoS, opts uint8, ids []uint32) {
+	s.mu.Lock()
+	if qos == 0 {
+		s.send0Locked(t, &t.out, opts, ids)
+	} else if !s.gone {
+		s.offerVolatileLocked(t, &t.out, delivery{qos: qos, opts: opts, ids: ids})
+	}
+	s.mu.Unlock()
+}
+
+// send0Locked sends at QoS 0, or drops.
+func (s *session) send0Locked(t *turn, o *outgoing, opts uint8, ids []uint32) {
+	if !s.onlineLocked() {
+		return
+	}
+	if c := s.conn; c != nil && c.waiting+len(o.view.Payload) > s.b.opt().MaxOutbox && c.waiting > 0 || s.b.memory.dropQoS0() {
+		t.counts.dropped++
+		return
+	}
+	d := delivery{opts: opts, ids: ids}
+	if !s.sendLocked(t, o, &d) {
+		t.counts.dropped++
+	}
+}
+
+// offerVolatileLocked takes a QoS 1 or 2 delivery for a session whose queue is
+// in memory.
+func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
+	f := s.outLocked()
+	if len(f.queue) == 0 && s.onlineLocked() && s.openLocked() && s.roomLocked() {
+		s.launchLocked(t, o, d)
+		return
+	}
+	limits := &s.b.opt().Queue
+	size := int64(len(o.view.Payload))
+	if limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
+		f.dropExpiredLocked(t.now)
+	}
+	for limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
+		t.counts.dropped++
+		if limits.OnFull == Reject || limits.OnFull == DropNewest || len(f.queue) == 0 {
+			return
+		}
+		gone := 0
+		if limits.OnFull == LatestPerTopic {
+			for i := range f.queue {
+				if f.queue[i].msg.Topic == o.topic {
+					gone = i
+					break
+				}
+			}
+		}
+		f.queueBytes -= int64(len(f.queue[gone].msg.Payload))
+		f.queue = append(f.queue[:gone], f.queue[gone+1:]...)
+	}
+	d.msg = o.keep()
+	f.queue = append(f.queue, d)
+	f.queueBytes += size
+}
+
+// launchLocked sends a QoS 1 or 2 delivery that needs nothing durable first. The
+// caller has seen that the window is open.
+func (s *session) launchLocked(t *turn, o *outgoing, d delivery) {
+	f := s.outLocked()
+	d.pid = f.packetIDLocked()
+	if !s.sendLocked(t, o, &d) {
+		t.counts.dropped++
+		return
+	}
+	if s.durable() || d.opts&optShared != 0 || s.b.opt().MaxInflightBytes > 0 {
+		d.msg = o.keep()
+	} else {
+		d.msg = nil // the session ends with the connection: never sent again
+	}
+	d.wire = true
+	f.addLocked(d)
+}
+
+// pumpLocked sends what waits in memory while the window is open. It uses o as
+// scratch.
+func (s *session) pumpLocked(t *turn, o *outgoing) {
+	f := s.flow
+	if f == nil || !s.onlineLocked() {
+		return
+	}
+	sent := 0
+	for sent < len(f.queue) && s.openLocked() && s.roomLocked() {
+		d := f.queue[sent]
+		sent++
+		f.queueBytes -= int64(len(d.msg.Payload))
+		if d.msg.expired(t.now) {
+			t.counts.expired++
+			continue
+		}
+		o.setOwned(d.msg)
+		if d.qos == 0 {
+			s.send0Locked(t, o, d.opts, d.ids)
+			continue
+		}
+		s.launchLocked(t, o, d)
+	}
+	if sent > 0 {
+		n := copy(f.queue, f.queue[sent:])
+		clear(f.queue[n:])
+		f.queue = f.queue[:n]
+		if n == 0 {
+			f.queue = nil
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// greet makes an MQTT connection of an accepted one: it reads the PROXY header,
+// does the TLS and the WebSocket handshake, whichever the listener has, and
+// hands what is left to a transport. All that together may take ConnectTimeout.
+func (ln *listener) greet(ctx context.Context, nc net.Conn) {
+	p := &Peer{Remote: ln.remote(nc)}
+	nc.SetDeadline(time.Now().Add(ln.b.opt().ConnectTimeout))
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	base := &baseConn{Conn: nc}
+	stack, err := ln.stack(ctx, base, p)
+	stop()
+	if err != nil {
+		nc.Close()
+		ln.leave()
+		ln.b.stats.refused.Add(1)
+		ln.b.log.Debug("connection not taken", "listener", ln.Name, "remote", p.Remote, "err", err)
+		return
+	}
+	nc.SetDeadline(time.Time{})
+	if ln.b.loops.adopt(nc, base, stack, ln, p) {
+		return
+	}
+	ln.b.serveStream(ctx, ln, stack, p)
+}
+
+// stack puts on nc what the listener asks for and fills in p.
+func (ln *listener) stack(ctx context.Context, nc net.Conn, p *Peer) (net.Conn, error) {
+	if ln.Proxy {
+		h, err := readProxy(nc)
+		if err != nil {
+			return nil, err
+		}
+		if h.remote != "" {
+			p.Remote = h.remote
+		}
+		if ln.Identity == IdentityCN {
+			p.CertName = h.cn
+		}
+	}
+	if ln.TLS != nil {
+		server := tls.Server(nc, ln.TLS)
+		if err := server.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("TLS handshake: %w", err)
+		}
+		state := server.ConnectionState()
+		p.TLS = &state
+		if err := ln.identify(p); err != nil {
+			return nil, err
+		}
+		nc = server
+	}
+	if ln.WebSocket {
+		return upgrade(nc, &ln.Listener)
+	}
+	return nc, nil
+}
+
+// identify takes the user name out of the client's certificate.
+func (ln *listener) identify(p *Peer) (err error) {
+	if ln.Identity == IdentityNone || len(p.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	cert := p.TLS.PeerCertificates[0]
+	if ln.CertName != nil {
+		p.CertName, err = ln.CertName(cert)
+		return err
+	}
+	if p.CertName = cert.Subject.CommonName; p.CertName == "" || strings.Contains(p.CertName, "\x00") {
+		return errors.New("the client certificate has no common name")
+	}
+	return nil
+}
+
+// remote names the other end of a connection that was just accepted.
+func (ln *listener) remote(nc net.Conn) string {
+	if nc.LocalAddr().Network() == "unix" {
+		return ln.Address
+	}
+	return nc.RemoteAddr().String()
+}

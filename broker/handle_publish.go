@@ -1,0 +1,402 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"gatewayd/mqtt"
+	"gatewayd/store"
+	"gatewayd/topic"
+)
+
+// busyPublish is a publish that waits until the store has room. It keeps the
+// packet.
+type busyPublish struct{ packet []byte }
+
+// onPublish handles PUBLISH [MQTT5 3.3].
+func (c *conn) onPublish(b []byte, t *turn) error {
+	p := &t.publish
+	if err := p.Decode(c.version, b); err != nil {
+		return err
+	}
+	if c.in != nil && len(c.in.busy) > 0 && p.QoS > 0 {
+		// Earlier ones wait for the store: this one waits behind them.
+		c.wait(b)
+		return nil
+	}
+	err := c.publish(t, p)
+	if errors.Is(err, store.ErrBusy) {
+		c.wait(b)
+		c.b.busy.add(c)
+		return nil
+	}
+	return err
+}
+
+// wait keeps a publish until the store has room. When as many wait as the
+// client may have under way the socket is not read any more.
+func (c *conn) wait(b []byte) {
+	in := c.inboundOf()
+	in.busy = append(in.busy, &busyPublish{append([]byte(nil), b...)})
+	if len(in.busy) >= c.b.opt().MaxInflight {
+		c.parked = true
+	}
+}
+
+// retry goes on with publishes that waited for the store. The reader calls it.
+func (c *conn) retry(t *turn) {
+	in := c.in
+	if in == nil || c.state != connected {
+		return
+	}
+	for len(in.busy) > 0 {
+		if err := t.publish.Decode(c.version, in.busy[0].packet); err == nil {
+			err = c.publish(t, &t.publish)
+			if errors.Is(err, store.ErrBusy) {
+				c.b.busy.add(c)
+				return
+			}
+			if err != nil {
+				c.fail(t, err)
+				return
+			}
+		}
+		in.busy[0] = nil
+		in.busy = in.busy[1:]
+	}
+	in.busy = nil
+	if c.parked {
+		c.unpark(t)
+	}
+}
+
+// publish checks and routes a PUBLISH. With ErrBusy nothing has happened.
+func (c *conn) publish(t *turn, p *mqtt.Publish) error {
+	ln := c.ln
+	name, err := c.topicOf(p)
+	if err != nil {
+		return err
+	}
+	if p.QoS > *ln.MaxQoS { // [MQTT-3.2.2-11]
+		return reasonError(mqtt.QoSNotSupported, "QoS %d is not available", p.QoS)
+	}
+	if p.Retain && ln.NoRetain { // [MQTT-3.2.2-14]
+		return reasonError(mqtt.RetainNotSupported, "retained messages are not available")
+	}
+	if p.Properties != nil && len(p.Properties.SubscriptionIDs) > 0 { // [MQTT-3.3.4-6]
+		return protocolError("a client's PUBLISH with a subscription identifier")
+	}
+	r, code := c.admit(t, p, name)
+	if p.QoS == 2 {
+		if done, err := c.repeated(t, p, r.topic); done || err != nil {
+			return err
+		}
+	}
+	if code.Failed() {
+		return c.refusePublish(t, p, code)
+	}
+
+	var expires int64
+	if p.Properties != nil && p.Properties.Has(mqtt.PropMessageExpiry) {
+		expires = t.now + int64(p.Properties.MessageExpiry)*1000
+	}
+	view := mqtt.Message{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}
+	if p.Properties != nil {
+		view.Properties = p.Properties.Travelling()
+	}
+	t.out.set(view, r.topic, c.client.ID, expires)
+	t.counts.publishIn(len(p.Payload))
+	return c.route(t, p, r)
+}
+
+// admit finds the route and asks whether the client may publish there.
+func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.ReasonCode) {
+	if c.ln.MountPoint != "" {
+		name = c.ln.MountPoint + name
+	}
+	r := t.routeOf(name)
+	if r == c.lastPub && !p.Retain {
+		return r, mqtt.Success
+	}
+	if !clientTopic(name) || !c.b.mayPublish(c.client, c.unmounted(r.topic), p.QoS, p.Retain) {
+		return r, mqtt.NotAuthorized
+	}
+	if c.b.memory.refusePublishers() {
+		return r, mqtt.QuotaExceeded
+	}
+	if !p.Retain {
+		c.lastPub = r
+	}
+	return r, mqtt.Success
+}
+
+// clientTopic says whether clients may publish to the topic at all: what the
+// broker says of itself is its own, but for the notices of bridges.
+func clientTopic(name string) bool {
+	const sys, bridges = "$SYS", "$SYS/broker/connection/"
+	if len(name) < len(sys) || name[:len(sys)] != sys {
+		return true
+	}
+	return len(name) > len(bridges) && name[:len(bridges)] == bridges
+}
+
+// topicOf returns the topic name of a PUBLISH, topic alias resolved
+// [MQTT5 3.3.2.3.4]. It may alias the packet.
+func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
+	if p.Properties == nil || p.Properties.TopicAlias == 0 {
+		return p.Topic, checkName(p.Topic)
+	}
+	alias, max := p.Properties.TopicAlias, *c.ln.MaxTopicAlias
+	if alias > max { // [MQTT-3.3.2-9]
+		return "", reasonError(mqtt.TopicAliasInvalid, "topic alias %d is above %d", alias, max)
+	}
+	in := c.inboundOf()
+	if p.Topic != "" {
+		if err := checkName(p.Topic); err != nil {
+			return "", err
+		}
+		for len(in.aliases) < int(alias) {
+			in.aliases = append(in.aliases, "")
+		}
+		name := string([]byte(p.Topic))
+		in.aliases[alias-1] = name
+		return name, nil
+	}
+	if int(alias) > len(in.aliases) || in.aliases[alias-1] == "" {
+		return "", reasonError(mqtt.ProtocolError, "topic alias %d is not known", alias)
+	}
+	return in.aliases[alias-1], nil
+}
+
+func checkName(name string) error {
+	if err := topic.ValidName(name); err != nil {
+		return &mqtt.ReasonError{Code: mqtt.TopicNameInvalid, Err: err}
+	}
+	return nil
+}
+
+// refusePublish answers a publish that is not accepted. 3.x has no way to say
+// so: where it is a matter of rights the message is swallowed, as Mosquitto
+// does; a full queue closes the connection.
+func (c *conn) refusePublish(t *turn, p *mqtt.Publish, code mqtt.ReasonCode) error {
+	t.counts.refused++
+	if p.QoS == 0 {
+		return nil
+	}
+	if c.version != mqtt.V5 {
+		if code != mqtt.NotAuthorized {
+			return reasonError(code, "publish refused")
+		}
+		code = mqtt.Success
+	}
+	op := c.b.newOp()
+	op.c, op.s, op.pid, op.code, op.kind = c, c.sess, p.ID, code, mqtt.PUBACK
+	in := c.inboundOf()
+	in.count(1)
+	if p.QoS == 2 {
+		op.kind = mqtt.PUBREC
+		if !code.Failed() { // swallowed: PUBREL will come
+			op.hold = false
+			c.sess.mu.Lock()
+			c.sess.holdLocked(p.ID, hold{state: holdDone, digest: digest(p.Topic, p.Payload)})
+			c.sess.mu.Unlock()
+		}
+	}
+	in.enqueue(op)
+	in.ready(t, op)
+	return nil
+}
+
+// route decides on t.out, a message of this client.
+func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
+	from := origin{s: c.sess, client: c.client}
+	if p.QoS == 0 && !p.Retain && len(r.groups) == 0 && !c.b.opt().QueueQoS0 && !c.b.opt().UpgradeOutgoingQoS {
+		c.b.fanOut(t, r, c.sess)
+		return nil
+	}
+	if p.QoS > 0 {
+		if err := c.quota(); err != nil {
+			return err
+		}
+	}
+	op := c.b.newOp()
+	op.c, op.s, op.pid = c, c.sess, p.ID
+	op.kind = mqtt.PUBACK
+	if r.empty() && c.version == mqtt.V5 {
+		op.code = mqtt.NoMatchingSubscribers
+	}
+	if p.QoS == 2 {
+		op.kind, op.hold = mqtt.PUBREC, true
+	}
+	c.b.prepare(t, op, r, from)
+	if !op.fill(t, from) {
+		return c.routeVolatile(t, p, op, from)
+	}
+	if op.hold && c.sess.keeps.Load() {
+		op.batch.Hold(c.sess.key, uint16(p.ID), digest(r.topic, p.Payload))
+	}
+	if err := op.submit(); err != nil {
+		op.undo()
+		code := codeOfStore(err)
+		op.free()
+		if errors.Is(err, store.ErrBusy) {
+			return err
+		}
+		if c.version != mqtt.V5 {
+			if p.QoS == 0 {
+				t.counts.dropped++
+				return nil
+			}
+			return storeError(err)
+		}
+		return c.refusePublish(t, p, code)
+	}
+	op.fn = (*turn).ackReceipt
+	if p.QoS == 0 {
+		c.b.settle(t, r, c.sess)
+		c.b.settleOthers(t, op.other)
+		op.offerAll(t, false)
+		op.fn = (*turn).localReceipt
+		return nil
+	}
+	in := c.inboundOf()
+	in.count(1)
+	in.enqueue(op)
+	if p.QoS == 1 {
+		c.b.settle(t, r, c.sess)
+		c.b.settleOthers(t, op.other)
+		op.offerAll(t, false)
+		return nil
+	}
+	c.sess.mu.Lock()
+	c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload), stored: c.sess.durable()})
+	c.sess.mu.Unlock()
+	return nil
+}
+
+// routeVolatile routes a message nothing of which has to be durable.
+func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, op *pubOp, from origin) error {
+	b := c.b
+	var in *inbound
+	if p.QoS > 0 {
+		in = c.inboundOf()
+		in.count(1)
+	}
+	if p.QoS == 2 {
+		if !in.idle(mqtt.PUBREC) {
+			// Earlier messages of QoS 2 wait for their receipts: keep the order.
+			op.msg = t.out.keep()
+			c.sess.mu.Lock()
+			c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload)})
+			c.sess.mu.Unlock()
+			in.enqueue(op)
+			in.ready(t, op)
+			return nil
+		}
+		c.sess.mu.Lock()
+		c.sess.holdLocked(p.ID, hold{state: holdDone, digest: digest(t.out.topic, p.Payload)})
+		c.sess.mu.Unlock()
+	}
+	b.settle(t, op.route, c.sess)
+	b.settleOthers(t, op.other)
+	if p.QoS == 0 {
+		op.free()
+		return nil
+	}
+	op.hold = false
+	if !in.idle(op.kind) {
+		in.enqueue(op)
+		in.ready(t, op)
+		return nil
+	}
+	op.answer(t, c)
+	op.free()
+	return nil
+}
+
+// quota enforces our Receive Maximum [MQTT-3.3.4-9]; what 3.x sends is bounded
+// by not reading on.
+func (c *conn) quota() error {
+	n := c.in.pending()
+	if c.version == mqtt.V5 {
+		if n >= c.b.opt().MaxInflight {
+			return reasonError(mqtt.ReceiveMaximumExceeded, "more than %d messages under way", c.b.opt().MaxInflight)
+		}
+		return nil
+	}
+	if n >= 65535 {
+		return reasonError(mqtt.ReceiveMaximumExceeded, "too many messages under way")
+	}
+	return nil
+}
+
+// holdLocked notes an inbound QoS 2 packet id.
+func (s *session) holdLocked(pid mqtt.PacketID, h hold) {
+	if s.holds == nil {
+		s.holds = make(map[mqtt.PacketID]hold)
+	}
+	s.holds[pid] = h
+}
+
+// repeated handles a PUBLISH under a packet id that is held: a repeat is
+// answered as the original is, and not routed again [MQTT-4.3.3-10]. A message
+// with DUP=0 and other content is new: the client has lost its memory.
+func (c *conn) repeated(t *turn, p *mqtt.Publish, name string) (done bool, err error) {
+	s := c.sess
+	s.mu.Lock()
+	h, held := s.holds[p.ID]
+	if !held {
+		s.mu.Unlock()
+		return false, nil
+	}
+	if !p.Dup && h.digest != digest(name, p.Payload) && h.state == holdDone {
+		// The new message's hold replaces this one, in the store too.
+		delete(s.holds, p.ID)
+		s.mu.Unlock()
+		c.in.count(-1)
+		return false, nil
+	}
+	op := c.b.newOp()
+	op.c, op.s, op.pid, op.kind = c, s, p.ID, mqtt.PUBREC
+	in := c.inboundOf()
+	wait := h.state == holdPending && h.op != nil
+	if wait {
+		h.op.joins = append(h.op.joins, op)
+	}
+	in.enqueue(op)
+	s.mu.Unlock()
+	if !wait {
+		in.ready(t, op)
+	}
+	return true, nil
+}
+
+// ackReceipt is what the receipt of a client's publish or release leads to.
+func (t *turn) ackReceipt(op *pubOp) { op.list.ready(t, op) }
+
+func codeOfStore(err error) mqtt.ReasonCode {
+	switch {
+	case err == nil:
+		return mqtt.Success
+	case errors.Is(err, store.ErrQuota):
+		return mqtt.QuotaExceeded
+	case errors.Is(err, store.ErrTooLarge):
+		return mqtt.QuotaExceeded
+	}
+	return mqtt.UnspecifiedError
+}
+
+func storeError(err error) error {
+	if err == nil {
+		err = errors.New("refused")
+	}
+	return &mqtt.ReasonError{Code: codeOfStore(err), Err: err}
+}
+
+func reasonError(code mqtt.ReasonCode, format string, args ...any) error {
+	return &mqtt.ReasonError{Code: code, Err: fmt.Errorf(format, args...)}
+}
+
+func protocolError(what string) error {
+	return &mqtt.ReasonError{Code: mqtt.ProtocolError, Err: errors.New(what)}
+}

@@ -1,0 +1,168 @@
+package broker
+
+import (
+	"bytes"
+	"strings"
+
+	"gatewayd/mqtt"
+	"gatewayd/store"
+)
+
+// message is one application message on its way. It is read-only once it was
+// routed and shared by everyone who needs it.
+type message struct {
+	mqtt.Message
+	expires   int64  // ms on the broker's clock; 0: never
+	publisher string // client id
+}
+
+// Options of a queued delivery, as store.Recipient.Options keeps them.
+const (
+	optRetain uint8 = 1 << iota // goes out with RETAIN set
+	optShared                   // came through a shared subscription
+	optReplay                   // is a retained message replayed for a subscription
+)
+
+// expired says whether the message's life is over at now.
+func (m *message) expired(now int64) bool { return m.expires != 0 && now >= m.expires }
+
+// own returns a message that aliases no one's buffer.
+func own(v *mqtt.Message, topic string) mqtt.Message {
+	m := *v
+	m.Topic = topic
+	m.Payload = bytes.Clone(v.Payload)
+	if v.Properties != nil {
+		p := *v.Properties
+		p.ContentType = strings.Clone(p.ContentType)
+		p.ResponseTopic = strings.Clone(p.ResponseTopic)
+		p.Correlation = bytes.Clone(p.Correlation)
+		if p.User != nil {
+			user := make([]mqtt.UserProperty, len(p.User))
+			for i, u := range p.User {
+				user[i] = mqtt.UserProperty{Name: strings.Clone(u.Name), Value: strings.Clone(u.Value)}
+			}
+			p.User = user
+		}
+		m.Properties = &p
+	}
+	return m
+}
+
+// toStore is the message as the store keeps it.
+func (m *message) toStore(now int64, class store.Class) *store.Message {
+	s := &store.Message{
+		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
+		Class: class, Time: now, Expires: m.expires, Publisher: m.publisher,
+	}
+	if m.Properties != nil {
+		s.Properties = m.AppendProperties(nil)
+	}
+	return s
+}
+
+// fromStore is the inverse of toStore.
+func fromStore(s *store.Message) *message {
+	m := &message{expires: s.Expires, publisher: s.Publisher}
+	m.Topic, m.Payload, m.QoS, m.Retain = s.Topic, s.Payload, mqtt.QoS(s.QoS), s.Retain
+	// What does not parse was not written by us: the message is worth more than
+	// its properties.
+	_ = m.ParseProperties(s.Properties)
+	return m
+}
+
+// digest tells two messages under one packet id apart; it survives restarts.
+// FNV-1a over the topic, the length and the first bytes of the payload.
+func digest(topic string, payload []byte) uint64 {
+	h := uint64(14695981039346656037)
+	step := func(c byte) { h = (h ^ uint64(c)) * 1099511628211 }
+	for i := range len(topic) {
+		step(topic[i])
+	}
+	for n := len(payload); n > 0; n >>= 8 {
+		step(byte(n))
+	}
+	for _, c := range payload[:min(len(payload), 1024)] {
+		step(c)
+	}
+	return h
+}
+
+// outgoing is one message while it is fanned out: the message as it came, an
+// owned copy once someone keeps it, and at most two encoded frames.
+type outgoing struct {
+	view  mqtt.Message // may alias a read buffer
+	owned *message     // nil until someone keeps the message
+	f3    *mqtt.Frame
+	f5    *mqtt.Frame
+
+	expires   int64
+	publisher string
+	topic     string // owned by nobody's buffer
+
+	// Spare frames, so that a message that nobody keeps costs no allocation.
+	spare3, spare5 mqtt.Frame
+	// The message as clients below a mount point see it.
+	mounted      mqtt.Frame
+	mountedView  mqtt.Message
+	mountedBelow string
+	mountedFor   mqtt.Version
+}
+
+// set begins a new message. topic must not alias a buffer.
+func (o *outgoing) set(view mqtt.Message, topic, publisher string, expires int64) {
+	o.view, o.topic, o.publisher, o.expires = view, topic, publisher, expires
+	o.view.Topic = topic
+	o.owned, o.f3, o.f5 = nil, nil, nil
+	o.mountedFor = 0
+}
+
+// setOwned begins a message that is already kept.
+func (o *outgoing) setOwned(m *message) {
+	o.set(m.Message, m.Topic, m.publisher, m.expires)
+	o.owned = m
+}
+
+// keep returns the message for those who keep it.
+func (o *outgoing) keep() *message {
+	if o.owned == nil {
+		o.owned = &message{Message: own(&o.view, o.topic), expires: o.expires, publisher: o.publisher}
+		// Large payloads in outboxes refer to the copy from now on.
+		o.view = o.owned.Message
+		o.f3, o.f5, o.mountedFor = nil, nil, 0
+	}
+	return o.owned
+}
+
+// frame returns the message encoded for v. Large payloads are referred to by
+// outboxes, so they must not stay in a read buffer.
+func (o *outgoing) frame(v mqtt.Version) *mqtt.Frame {
+	if o.owned == nil && len(o.view.Payload) >= shareFrom {
+		o.keep()
+	}
+	if v == mqtt.V5 {
+		if o.f5 == nil {
+			o.spare5.Set(&o.view, v)
+			o.f5 = &o.spare5
+		}
+		return o.f5
+	}
+	if o.f3 == nil {
+		o.spare3.Set(&o.view, v)
+		o.f3 = &o.spare3
+	}
+	return o.f3
+}
+
+// unmounted is frame for clients whose topics begin below mount.
+func (o *outgoing) unmounted(mount string, v mqtt.Version) *mqtt.Frame {
+	if o.mountedFor != v || o.mountedBelow != mount {
+		if o.owned == nil && len(o.view.Payload) >= shareFrom {
+			o.keep()
+		}
+		o.mountedView = o.view
+		o.mountedView.Topic = strings.TrimPrefix(o.view.Topic, mount)
+		o.mounted.Set(&o.mountedView, v)
+		o.mountedFor, o.mountedBelow = v, mount
+	}
+	return &o.mounted
+}

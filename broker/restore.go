@@ -1,0 +1,153 @@
+package broker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gatewayd/mqtt"
+	"gatewayd/store"
+	"gatewayd/topic"
+)
+
+const (
+	clockKey   = "x/clock"
+	awayPrefix = "x/away/"
+)
+
+// awayKey is where it is kept since when a session's client is away.
+func awayKey(id store.SessionID) string { return awayPrefix + strconv.FormatUint(uint64(id), 16) }
+
+// noteAwayLocked keeps since when the client is away, 0 for not. It is written
+// behind: a client that comes and goes costs one write a minute at most. Who
+// never expires needs none.
+func (b *Broker) noteAwayLocked(s *session, since int64) {
+	if s.key == 0 || s.expiry == 0 || s.expiry == neverExpires || since == 0 && !s.noted {
+		return
+	}
+	s.noted = since != 0
+	b.away.put(s.key, since)
+}
+
+// restore loads what the store has. It runs before anything else does.
+func (b *Broker) restore() error {
+	byKey := make(map[store.SessionID]*session)
+	away := make(map[store.SessionID]int64)
+	var wills []*session
+	err := b.store.Load(store.Loader{
+		Value: func(key string, value []byte) error {
+			if key == clockKey {
+				b.clock.restore(value)
+			}
+			if hex, ok := strings.CutPrefix(key, awayPrefix); ok && len(value) == 8 {
+				if id, err := strconv.ParseUint(hex, 16, 64); err == nil {
+					away[store.SessionID(id)] = int64(binary.BigEndian.Uint64(value))
+				}
+			}
+			return nil
+		},
+		Session: func(r store.Session, mark uint16) error {
+			s := &session{b: b, id: r.ClientID, key: r.ID, expiry: r.ExpiryInterval, version: mqtt.Version(r.Version), mount: string(r.Data)}
+			s.client = &Client{ID: r.ClientID, Username: r.User, Version: s.version}
+			s.keeps.Store(s.expiry > 0)
+			f := s.outLocked()
+			f.backlog = true
+			if mark != 0 {
+				f.nextPID, f.mark = mqtt.PacketID(mark), mqtt.PacketID(mark)
+			}
+			if old := b.sessions[s.id]; old != nil && old.key > s.key {
+				return nil // an incarnation that was not removed in time
+			}
+			b.sessions[s.id] = s
+			byKey[s.key] = s
+			return nil
+		},
+		Subscription: func(id store.SessionID, r store.Subscription) error {
+			if s := byKey[id]; s != nil {
+				b.restoreSubscription(s, r)
+			}
+			return nil
+		},
+		Will: func(id store.SessionID, r store.Will) error {
+			if s := byKey[id]; s != nil {
+				s.will = willFromStore(r, s.client, s.mount)
+				s.stored = s.will
+				s.willDue = r.Due
+				wills = append(wills, s)
+			}
+			return nil
+		},
+		Hold: func(id store.SessionID, pid uint16, digest uint64) error {
+			if s := byKey[id]; s != nil {
+				s.holdLocked(mqtt.PacketID(pid), hold{state: holdDone, digest: digest, stored: true})
+			}
+			return nil
+		},
+		Flight: func(id store.SessionID, r store.Flight) error {
+			s := byKey[id]
+			if s == nil {
+				return nil
+			}
+			d := delivery{pid: mqtt.PacketID(r.PacketID), qos: 2, id: r.ID, tried: true, state: released}
+			if !r.Released && r.Message != nil {
+				d.state, d.msg, d.ids, d.opts = published, fromStore(r.Message), r.SubscriptionIDs, r.Options
+			}
+			s.flow.addLocked(d)
+			s.flow.idle++
+			return nil
+		},
+		Retained: func(r *store.Message) error {
+			m := fromStore(r)
+			b.retained.set(m)
+			if m.expires != 0 {
+				b.timers.addRetained(m.expires, m.Topic)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("restore sessions: %w", err)
+	}
+	now := b.clock.Now()
+	for id, s := range byKey {
+		if b.sessions[s.id] != s {
+			continue
+		}
+		b.limit(id)
+		s.goneAt = now
+		if since := away[id]; since > 0 {
+			s.goneAt, s.noted = since, true
+		} else {
+			// It was there when we stopped: its absence begins now.
+			b.noteAwayLocked(s, now)
+		}
+		switch {
+		case s.expiry == 0:
+			b.timers.add(now, s, s.lapse, timerExpiry)
+		case s.expiry != neverExpires:
+			b.timers.add(s.goneAt+int64(s.expiry)*1000, s, s.lapse, timerExpiry)
+		}
+	}
+	for _, s := range wills {
+		due := s.willDue
+		if due == 0 {
+			due = now + int64(min(s.will.delay, s.expiry))*1000
+		}
+		if s.expiry > 0 {
+			b.timers.add(due, s, s.lapse, timerWill)
+		}
+	}
+	return nil
+}
+
+func (b *Broker) restoreSubscription(s *session, r store.Subscription) {
+	group, filter, shared, err := topic.ParseShare(r.Filter)
+	if err != nil {
+		b.log.Warn("stored subscription is not valid", "client", s.id, "filter", r.Filter, "err", err)
+		return
+	}
+	sub := &subscription{s: s, name: r.Filter, filter: s.mount + filter, id: r.ID, opts: subOptions(r.Options)}
+	old := s.putLocked(sub)
+	b.enter(sub, old, group, shared)
+}

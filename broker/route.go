@@ -1,0 +1,152 @@
+package broker
+
+import (
+	"gatewayd/mqtt"
+	"strings"
+)
+
+const maxRoutes = 16384 // match results one turn keeps
+
+// route is who wants a topic name: the merged result of a match. It is
+// immutable and good until the broker's generation changes.
+type route struct {
+	gen     uint64
+	topic   string
+	targets []target
+	groups  []*shareGroup
+}
+
+// target is one session that wants a topic, all its matching subscriptions
+// merged [MQTT-3.3.4-2].
+type target struct {
+	s     *session
+	qos   mqtt.QoS // the highest
+	rap   bool
+	local bool     // some subscription wants the session's own messages
+	ids   []uint32 // of all of them [MQTT-3.3.4-3]
+	// more is set when one of several subscriptions says no local: what is left
+	// for the session's own messages.
+	more *target
+}
+
+// routeOf returns who wants the topic, from the turn's cache when that is still
+// good. name may alias a read buffer.
+func (t *turn) routeOf(name string) *route {
+	r := t.routes[name]
+	gen := t.b.gen.Load()
+	if r != nil && r.gen == gen {
+		return r
+	}
+	if r != nil {
+		name = r.topic
+	} else {
+		name = strings.Clone(name)
+		if len(t.routes) >= maxRoutes {
+			clear(t.routes)
+		}
+	}
+	r = t.match(name)
+	t.routes[name] = r
+	return r
+}
+
+// match finds who wants the name.
+func (t *turn) match(name string) *route {
+	b := t.b
+	b.treeMu.RLock()
+	r := &route{gen: b.gen.Load(), topic: name}
+	t.matches = b.tree.AppendMatches(t.matches[:0], name)
+	b.treeMu.RUnlock()
+	if len(t.matches) == 0 {
+		return r
+	}
+	merge := !b.opt().AllowDuplicates
+	var places map[*session]int
+	if merge && len(t.matches) > 16 {
+		places = make(map[*session]int, len(t.matches))
+	}
+	checked := b.auth() != nil
+	r.targets = make([]target, 0, len(t.matches))
+	for _, sub := range t.matches {
+		if sub.share != nil {
+			r.groups = append(r.groups, sub.share)
+			continue
+		}
+		if checked && !b.mayDeliver(sub.s.who(), b.unmounted(sub.s, name)) {
+			continue
+		}
+		if merge {
+			if i := r.place(sub.s, places); i >= 0 {
+				r.targets[i].add(sub)
+				continue
+			}
+			if places != nil {
+				places[sub.s] = len(r.targets)
+			}
+		}
+		r.targets = append(r.targets, newTarget(sub))
+	}
+	clear(t.matches)
+	return r
+}
+
+func (r *route) place(s *session, places map[*session]int) int {
+	if places != nil {
+		if i, ok := places[s]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range r.targets {
+		if r.targets[i].s == s {
+			return i
+		}
+	}
+	return -1
+}
+
+func newTarget(sub *subscription) target {
+	t := target{s: sub.s, qos: sub.opts.qos(), rap: sub.opts.retainAsPublished(), local: !sub.opts.noLocal()}
+	if sub.id != 0 {
+		t.ids = []uint32{sub.id}
+	}
+	return t
+}
+
+// add merges another subscription of the same session.
+func (t *target) add(sub *subscription) {
+	local := !sub.opts.noLocal()
+	if t.local != local && t.more == nil {
+		// Own messages take only the subscriptions that want them.
+		if t.local {
+			own := *t
+			own.ids = append([]uint32(nil), t.ids...)
+			t.more = &own
+		} else {
+			own := newTarget(sub)
+			t.more = &own
+		}
+	} else if t.more != nil && local {
+		t.more.join(sub)
+	}
+	t.local = t.local || local
+	t.join(sub)
+}
+
+func (t *target) join(sub *subscription) {
+	t.qos = max(t.qos, sub.opts.qos())
+	t.rap = t.rap || sub.opts.retainAsPublished()
+	if sub.id != 0 {
+		t.ids = append(t.ids, sub.id)
+	}
+}
+
+// empty says whether nobody wants the topic.
+func (r *route) empty() bool { return len(r.targets) == 0 && len(r.groups) == 0 }
+
+// who returns the client the session belongs to.
+func (s *session) who() *Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}

@@ -1,0 +1,221 @@
+package broker
+
+import (
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+
+	"gatewayd/mqtt"
+)
+
+// counts is what one turn adds to the broker's counters.
+type counts struct {
+	bytesIn, bytesOut         uint64
+	packetsIn, packetsOut     uint64
+	publishesIn, publishesOut uint64
+	payloadIn, payloadOut     uint64
+	dropped, expired, refused uint64
+}
+
+func (c *counts) packetIn(b []byte) {
+	c.bytesIn += uint64(len(b))
+	c.packetsIn++
+}
+
+func (c *counts) publishIn(payload int) {
+	c.publishesIn++
+	c.payloadIn += uint64(payload)
+}
+
+func (c *counts) publishOut(n, payload int) {
+	c.packetsOut++
+	c.publishesOut++
+	c.bytesOut += uint64(n)
+	c.payloadOut += uint64(payload)
+}
+
+// totals are the broker's counters.
+type totals struct {
+	bytesIn, bytesOut         atomic.Uint64
+	packetsIn, packetsOut     atomic.Uint64
+	publishesIn, publishesOut atomic.Uint64
+	payloadIn, payloadOut     atomic.Uint64
+	dropped, expired, refused atomic.Uint64
+}
+
+// add takes over what a turn has counted.
+func (t *totals) add(c *counts) {
+	for _, p := range [...]struct {
+		to *atomic.Uint64
+		n  uint64
+	}{
+		{&t.bytesIn, c.bytesIn}, {&t.bytesOut, c.bytesOut}, {&t.packetsIn, c.packetsIn}, {&t.packetsOut, c.packetsOut},
+		{&t.publishesIn, c.publishesIn}, {&t.publishesOut, c.publishesOut}, {&t.payloadIn, c.payloadIn},
+		{&t.payloadOut, c.payloadOut}, {&t.dropped, c.dropped}, {&t.expired, c.expired}, {&t.refused, c.refused},
+	} {
+		if p.n != 0 {
+			p.to.Add(p.n)
+		}
+	}
+	*c = counts{}
+}
+
+// gauges are numbers that go up and down, and events that are rare.
+type gauges struct {
+	connected      atomic.Int64 // clients
+	connectionsNow atomic.Int64 // sockets
+	admitted       atomic.Int64 // sockets, those that still shake hands included
+	connections    atomic.Uint64
+	sockets        atomic.Uint64
+	refused        atomic.Uint64 // connections and CONNECTs
+	expired        atomic.Uint64 // sessions
+	maximum        atomic.Int64  // of clients
+	subscriptions  atomic.Int64
+	shared         atomic.Int64
+}
+
+// Stats is a reading of the broker's counters and gauges.
+type Stats struct {
+	Uptime                                             int64 // ms since this start
+	Connected, Disconnected, Maximum, Expired          int64 // clients
+	Sockets                                            int64
+	Subscriptions, SharedSubscriptions                 int64
+	Retained                                           int
+	RetainedBytes                                      int64
+	BytesReceived, BytesSent                           uint64
+	MessagesReceived, MessagesSent                     uint64 // packets of every type
+	PublishesReceived, PublishesSent, PublishesDropped uint64
+	PublishesExpired, PublishesRefused                 uint64
+	PayloadReceived, PayloadSent                       uint64
+	Connections, SocketsOpened, Refused, Takeovers     uint64
+}
+
+// Stats reads the counters.
+func (b *Broker) Stats() Stats {
+	b.sessionsMu.RLock()
+	sessions := int64(len(b.sessions))
+	b.sessionsMu.RUnlock()
+	b.retained.mu.RLock()
+	retained, bytes := b.retained.names.Len(), b.retained.bytes
+	b.retained.mu.RUnlock()
+	b.takeovers.mu.Lock()
+	takeovers := b.takeovers.total
+	b.takeovers.mu.Unlock()
+	connected := b.stats.connected.Load()
+	c := &b.counts
+	return Stats{
+		Uptime:    b.uptime(),
+		Connected: connected, Disconnected: max(sessions-connected, 0), Maximum: max(b.stats.maximum.Load(), sessions),
+		Expired: int64(b.stats.expired.Load()), Sockets: b.stats.connectionsNow.Load(),
+		Subscriptions: b.stats.subscriptions.Load(), SharedSubscriptions: b.stats.shared.Load(),
+		Retained: retained, RetainedBytes: bytes,
+		BytesReceived: c.bytesIn.Load(), BytesSent: c.bytesOut.Load(),
+		MessagesReceived: c.packetsIn.Load(), MessagesSent: c.packetsOut.Load(),
+		PublishesReceived: c.publishesIn.Load(), PublishesSent: c.publishesOut.Load(), PublishesDropped: c.dropped.Load(),
+		PublishesExpired: c.expired.Load(), PublishesRefused: c.refused.Load(),
+		PayloadReceived: c.payloadIn.Load(), PayloadSent: c.payloadOut.Load(),
+		Connections: b.stats.connections.Load(), SocketsOpened: b.stats.sockets.Load(), Refused: b.stats.refused.Load(), Takeovers: takeovers,
+	}
+}
+
+// memoryState is how near the broker is to its memory limit.
+type memoryState struct{ level atomic.Int32 }
+
+const (
+	memoryFine = iota
+	memoryNoConnections
+	memoryNoQoS0
+	memoryNoPublish
+)
+
+func (m *memoryState) refuseConnections() bool { return m.level.Load() >= memoryNoConnections }
+func (m *memoryState) dropQoS0() bool          { return m.level.Load() >= memoryNoQoS0 }
+func (m *memoryState) refusePublishers() bool  { return m.level.Load() >= memoryNoPublish }
+
+// measure compares what the process holds with the limit.
+func (m *memoryState) measure(limit int64) {
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(sample)
+	used := sample[0].Value.Uint64() - sample[1].Value.Uint64() - sample[2].Value.Uint64()
+	m.level.Store(levelOf(int64(used), limit))
+}
+
+func levelOf(used, limit int64) int32 {
+	switch percent := used * 100 / limit; {
+	case percent >= 97:
+		return memoryNoPublish
+	case percent >= 92:
+		return memoryNoQoS0
+	case percent >= 85:
+		return memoryNoConnections
+	}
+	return memoryFine
+}
+
+// clientSet is the conns that are connected.
+type clientSet struct {
+	mu  sync.Mutex
+	all map[*conn]struct{}
+}
+
+func (cs *clientSet) add(c *conn) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.all == nil {
+		cs.all = make(map[*conn]struct{})
+	}
+	cs.all[c] = struct{}{}
+}
+
+func (cs *clientSet) remove(c *conn) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.all, c)
+}
+
+// ClientInfo describes one session.
+type ClientInfo struct {
+	Client
+	Connected     bool
+	Subscriptions int
+	Inflight      int
+	Queued        int
+	QueuedBytes   int64
+	Expiry        uint32
+	CleanStart    bool
+	KeepAlive     uint32 // ms after which it is taken for dead
+	MQTT          mqtt.Version
+}
+
+// Clients lists every session, connected or not.
+func (b *Broker) Clients() []ClientInfo {
+	b.sessionsMu.RLock()
+	sessions := make([]*session, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		sessions = append(sessions, s)
+	}
+	b.sessionsMu.RUnlock()
+	list := make([]ClientInfo, 0, len(sessions))
+	for _, s := range sessions {
+		s.mu.Lock()
+		if s.gone || s.client == nil {
+			s.mu.Unlock()
+			continue
+		}
+		info := ClientInfo{Client: *s.client, Connected: s.onlineLocked(), Subscriptions: len(s.subs), Expiry: s.expiry, MQTT: s.version, CleanStart: !s.durable()}
+		if s.flow != nil {
+			info.Inflight, info.Queued, info.QueuedBytes = len(s.flow.flight), len(s.flow.queue), s.flow.queueBytes
+		}
+		if s.conn != nil {
+			info.KeepAlive = s.conn.keepAlive
+		}
+		key := s.key
+		s.mu.Unlock()
+		if key != 0 && info.Expiry > 0 {
+			n, bytes, _ := b.store.Depth(key)
+			info.Queued, info.QueuedBytes = n, bytes
+		}
+		list = append(list, info)
+	}
+	return list
+}
