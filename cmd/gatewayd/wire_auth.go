@@ -1,11 +1,52 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
+
 	"gatewayd/auth"
+	"gatewayd/broker"
 	"gatewayd/config"
+	"gatewayd/mqtt"
 )
 
 func serverTLS(t *config.TLS) auth.TLSOptions {
 	return auth.TLSOptions{Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA, RequireClientCert: t.RequireClientCert,
 		CRL: t.CRL, MinVersion: t.MinVersion, Ciphers: t.Ciphers}
+}
+
+// authority lets package auth decide for the broker.
+type authority struct{ *auth.Authority }
+
+func newAuthority(c *config.Config, log *slog.Logger) (authority, error) {
+	a, err := auth.New(auth.Options{PasswordFile: c.Auth.PasswordFile, ACLFile: c.Auth.ACLFile, Log: log})
+	return authority{a}, err
+}
+
+// Connect asks for the login; the answer may come later.
+func (a authority) Connect(r *broker.ConnectRequest, answer func(broker.ConnectResult)) {
+	a.Login(r.Username, r.Password, r.CertName != "", r.Anonymous, func(err error) {
+		switch {
+		case err == nil:
+			answer(broker.ConnectResult{Code: mqtt.Success})
+		case errors.Is(err, auth.ErrBusy):
+			answer(broker.ConnectResult{Code: mqtt.ServerBusy, Reason: err.Error()})
+		case errors.Is(err, auth.ErrNoName):
+			answer(broker.ConnectResult{Code: mqtt.NotAuthorized, Reason: err.Error()})
+		default:
+			answer(broker.ConnectResult{Code: mqtt.BadUsernameOrPassword, Reason: err.Error()})
+		}
+	})
+}
+
+func (a authority) Publish(c *broker.Client, topic string, _ mqtt.QoS, _ bool) bool {
+	return a.MayPublish(c.ID, c.Username, topic)
+}
+
+func (a authority) Subscribe(c *broker.Client, filter string, _ mqtt.QoS) bool {
+	return a.MaySubscribe(c.ID, c.Username, filter)
+}
+
+func (a authority) Deliver(c *broker.Client, topic string) bool {
+	return a.MayReceive(c.ID, c.Username, topic)
 }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+
+	"golang.org/x/sys/unix"
+
+	"gatewayd/config"
+)
+
+// monotonic is what systemd wants to know at a reload.
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano() / 1000
+}
+
+// adopt takes over a new configuration: everything is checked before anything
+// is changed. Listeners, data folder, board and store settings need a restart.
+func (g *gateway) adopt(c *config.Config, verbose bool) error {
+	if faults := checkMeaning(c); len(faults) > 0 {
+		return faults
+	}
+	for _, s := range g.secure {
+		if err := s.Reload(); err != nil { // it keeps the old files on its own
+			return fmt.Errorf("certificates: %w", err)
+		}
+	}
+	if c.Auth.PasswordFile == g.c.Auth.PasswordFile && c.Auth.ACLFile == g.c.Auth.ACLFile {
+		if err := g.auth.Reload(); err != nil {
+			return err
+		}
+	} else {
+		a, err := newAuthority(c, g.logs.Logger)
+		if err != nil {
+			return err
+		}
+		g.auth = a
+	}
+	for _, part := range []struct {
+		name     string
+		old, new any
+	}{
+		{"gateway", g.c.Gateway, c.Gateway}, {"listeners", g.c.Listeners, c.Listeners}, {"http", g.c.HTTP, c.HTTP},
+		{"store", g.c.Store, c.Store}, {"board", g.c.Board, c.Board}, {"log.to", g.c.Log.To, c.Log.To},
+	} {
+		if !reflect.DeepEqual(part.old, part.new) {
+			g.logs.Warn("this change needs a restart", "section", part.name)
+		}
+	}
+	if err := g.logs.reopen(); err != nil {
+		g.logs.Warn("log file not opened anew", "err", err)
+	}
+	g.logs.setLevel(c, verbose)
+
+	o := brokerOptions(c, g.logs.Logger)
+	o.MemoryLimit, o.Auth = g.opts.MemoryLimit, g.auth
+	if err := g.broker.Reload(o); err != nil {
+		return err
+	}
+	g.dropUnknown()
+	if !reflect.DeepEqual(g.c.Sensors, c.Sensors) || !reflect.DeepEqual(g.c.Lines, c.Lines) {
+		if err := g.sensing.prepare(c); err != nil {
+			return err
+		}
+		g.sensing.start(g.stages)
+	}
+	err := g.bridges.adopt(c, g.stages)
+	next := *c
+	// What needs a restart is still what runs.
+	next.Gateway, next.Listeners, next.HTTP, next.Store, next.Board = g.c.Gateway, g.c.Listeners, g.c.HTTP, g.c.Store, g.c.Board
+	g.c = &next
+	return err
+}
+
+// dropUnknown closes the connections of users whom the files do not let in
+// any more.
+func (g *gateway) dropUnknown() {
+	anonymous := map[string]bool{}
+	for _, l := range g.c.Listeners {
+		anonymous[l.Address] = l.Anonymous
+	}
+	for _, c := range g.broker.Clients() {
+		if c.Connected && !c.Local && !g.auth.StillKnown(c.Username, c.CertName != "", anonymous[c.Listener]) {
+			g.logs.Info("client is not let in any more", "client", c.ID)
+			g.broker.Kick(c.ID)
+		}
+	}
+}
