@@ -107,7 +107,16 @@ func TestMalformedConnect(t *testing.T) {
 			if len(b) != int(b[1])+2 {
 				t.Fatalf("the test is wrong: %d bytes, remaining length %d", len(b), b[1])
 			}
-			refusedBytes(t, tc.v, b, 0x81, 0x82, 0x85, 0x90, 1, 2)
+			if tc.v == 5 {
+				refusedBytes(t, tc.v, b, 0x81, 0x82, 0x85, 0x90)
+				return
+			}
+			c := raw(t, broker(t), tc.v)
+			c.write(b)
+			if p, err := c.recv(patience); err == nil { // [MQTT-3.1.4-1] of 3.1.1: closed without a CONNACK
+				t.Errorf("got %v, want the connection closed", p)
+			}
+			c.closed()
 		})
 	}
 }
@@ -136,7 +145,7 @@ func TestNoConnectIsClosed(t *testing.T) {
 		t.Skip("takes connect_timeout")
 	}
 	t.Parallel()
-	addr := configured(t, "    connect_timeout: 1s\n")
+	addr := configured(t, "mqtt: {connect_timeout: 1s}\n")
 	for _, b := range [][]byte{nil, {tConnect << 4}, {tConnect << 4, 20, 0, 4, 'M'}} {
 		c := raw(t, addr, 4)
 		if b != nil {

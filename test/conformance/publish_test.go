@@ -13,7 +13,9 @@ func TestOrder(t *testing.T) {
 			topic := unique("order")
 			a, b := connect(t, broker(t), options{v: v}), connect(t, broker(t), options{v: v})
 			a.subscribe(sub{topic, qos})
+			sent := make(chan struct{})
 			go func() {
+				defer close(sent)
 				for i := range 60 {
 					b.publish(msg{topic: topic, payload: fmt.Sprint(i), qos: qos})
 				}
@@ -43,6 +45,7 @@ func TestOrder(t *testing.T) {
 					a.reply(tPubcomp, p.id)
 				}
 			}
+			<-sent
 		}
 	})
 }

@@ -226,8 +226,11 @@ func TestSubscriptionIdentifiers(t *testing.T) {
 	a.subscribeWith(nil, sub{topic + "/+", 0})
 	gather := func(payload string) map[uint32]bool {
 		ids := map[uint32]bool{}
-		p := a.expect(topic+"/a", payload, 1)
+		p := a.get()
 		for p != nil {
+			if p.topic != topic+"/a" || p.payload != payload {
+				t.Errorf("got %v", p)
+			}
 			list, _ := p.props[pSubscriptionID].([]uint32)
 			for _, n := range list {
 				if ids[n] {

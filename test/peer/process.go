@@ -198,8 +198,8 @@ func (p *Process) answers() bool {
 	}
 	var b [4]byte
 	n, err := c.Read(b[:])
-	if err != nil || n < 4 || b[3] != 0 {
-		return false
+	if err != nil || n < 4 || b[0]>>4 != 2 {
+		return false // not even a refusal
 	}
 	_, _ = c.Write([]byte{0xe0, 0})
 	return true
