@@ -1,0 +1,358 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"gatewayd/broker"
+	"gatewayd/mqtt"
+)
+
+// Bridge is one configured connection to another broker. Run does the work;
+// every other method may be called from anywhere.
+type Bridge struct {
+	o       Options
+	demands demands
+	broker  *broker.Broker
+	log     *slog.Logger
+	count   counters
+	storm   *storm
+	changed chan struct{} // what is wanted has changed
+
+	// Of the goroutine that Run is on.
+	addresses addresses
+	levels    map[string]int // by address: the place in the ladder that worked
+	hung      map[string]int // by address: times it hung up without an answer
+	back      *backoff
+	// Of one connection's pump after the other.
+	known struct {
+		unsubscribed bool
+		subscribed   string // where the centre has our subscriptions
+	}
+
+	mu          sync.Mutex // guards the fields below
+	state       State
+	since       time.Time
+	lastError   string
+	nextAttempt time.Time
+	conn        *conn // while connected
+	link        *broker.Link
+	paused      bool // by hand
+	wanted      bool // manual and once: a connection is asked for
+}
+
+// New returns a bridge of the local broker; Run starts it.
+func New(o Options, b *broker.Broker) (*Bridge, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	br := &Bridge{
+		o: o, demands: o.Profile.demands(), broker: b, log: o.Log.With("bridge", o.Name),
+		changed: make(chan struct{}, 1), levels: map[string]int{}, hung: map[string]int{},
+		back:  newBackoff(o.RestartBase, o.RestartCap, o.RestartStable),
+		state: Stopped, since: time.Now(), wanted: o.Start == Once,
+	}
+	br.storm = newStorm(o.Rules, o.StormRate, br.log)
+	br.addresses.roundRobin = o.RoundRobin
+	for _, a := range o.Addresses {
+		addr, err := parseAddress(a, o)
+		if err != nil {
+			return nil, err
+		}
+		br.addresses.list = append(br.addresses.list, addr)
+	}
+	return br, nil
+}
+
+// Name is the bridge's name.
+func (b *Bridge) Name() string { return b.o.Name }
+
+// Run keeps the bridge connected until ctx is done. An error means that the
+// bridge cannot work at all.
+func (b *Bridge) Run(ctx context.Context) error {
+	link, err := b.openLink()
+	if err != nil {
+		return fmt.Errorf("bridge %q: %w", b.o.Name, err)
+	}
+	defer link.Close()
+	if err := b.subscribeLocal(link); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.link = link
+	b.mu.Unlock()
+	b.notify(ctx, "0")
+	for b.await(ctx) {
+		b.enter(Connecting, nil)
+		c, err := b.connect(ctx, link)
+		if err != nil {
+			b.failed(ctx, err)
+			continue
+		}
+		err = c.serve(ctx)
+		b.ended(ctx, c, err)
+	}
+	b.enter(Stopped, nil)
+	return context.Cause(ctx)
+}
+
+func (b *Bridge) openLink() (*broker.Link, error) {
+	o := broker.LinkOptions{ClientID: b.o.LocalClientID, Expiry: 0xFFFFFFFF}
+	if b.o.LocalVolatile {
+		o.CleanStart, o.Expiry = true, 0
+	}
+	if b.o.Queue != (broker.QueueLimits{}) {
+		o.Limits = &b.o.Queue
+	}
+	return b.broker.Link(o)
+}
+
+// await waits until a connection is wanted; false when ctx is done.
+func (b *Bridge) await(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		b.mu.Lock()
+		paused, wanted, link := b.paused, b.wanted, b.link
+		b.mu.Unlock()
+		var poll <-chan time.Time
+		switch {
+		case paused:
+			b.enter(Paused, nil)
+		case b.o.Start == Automatic:
+			return true
+		case (b.o.Start == Manual || b.o.Start == Once) && wanted:
+			return true
+		case b.o.Start == Once:
+			b.enter(Ended, nil)
+		case b.o.Start == Manual:
+			b.enter(Waiting, nil)
+		default: // lazy
+			if n, _, _ := link.Depth(); n >= b.o.Threshold || wanted {
+				return true
+			}
+			b.enter(Waiting, nil)
+			poll = time.After(250 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+		case <-poll:
+		case <-b.changed:
+		}
+	}
+	return false
+}
+
+// failed notes a failed round of attempts and waits before the next.
+func (b *Bridge) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	b.addresses.lost()
+	b.rest(ctx, err)
+}
+
+// rest pauses as the back-off says; a change of mind ends the pause.
+func (b *Bridge) rest(ctx context.Context, err error) {
+	pause := b.back.next()
+	b.log.Warn("bridge is not connected", "err", err, "retry_in", pause.Round(time.Millisecond).String())
+	b.mu.Lock()
+	b.nextAttempt = time.Now().Add(pause)
+	b.mu.Unlock()
+	b.enter(Waiting, err)
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-b.changed:
+	}
+	b.mu.Lock()
+	b.nextAttempt = time.Time{}
+	b.mu.Unlock()
+}
+
+// up notes that everything is set up on a new connection.
+func (b *Bridge) up(c *conn, window int) {
+	b.count.connects.Add(1)
+	b.mu.Lock()
+	b.conn = c
+	b.mu.Unlock()
+	b.enter(Connected, nil)
+	b.log.Info("bridge connected", "remote", c.addr.text, "protocol", c.level.String(),
+		"session_present", c.limits.sessionPresent, "window", window)
+	b.notify(context.Background(), "1")
+}
+
+// ended notes the end of a connection and pauses unless it was wanted.
+func (b *Bridge) ended(ctx context.Context, c *conn, err error) {
+	lasted := time.Since(c.since)
+	b.mu.Lock()
+	wasUp := b.conn == c
+	b.conn = nil
+	if b.o.Start != Automatic {
+		b.wanted = false
+	}
+	b.mu.Unlock()
+	if wasUp {
+		stateCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		b.notify(stateCtx, "0")
+		cancel()
+	}
+	b.back.lasted(lasted)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, errLeave):
+		b.log.Info("bridge disconnected", "remote", c.addr.text, "reason", err)
+		b.enter(Waiting, nil)
+	default:
+		b.addresses.lost()
+		b.rest(ctx, fmt.Errorf("%s: %w", c.addr.text, err))
+	}
+}
+
+// notify publishes the bridge's state at the local broker.
+func (b *Bridge) notify(ctx context.Context, state string) {
+	if b.o.NoNotifications {
+		return
+	}
+	err := b.broker.Publish(ctx, broker.Publication{
+		Topic: b.o.NotificationTopic, Payload: []byte(state), QoS: 1, Retain: true, Lazy: true, Publisher: b.o.LocalClientID,
+	}, nil)
+	if err != nil && ctx.Err() == nil {
+		b.log.Warn("bridge state not published", "topic", b.o.NotificationTopic, "err", err)
+	}
+}
+
+func (b *Bridge) enter(s State, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != s {
+		b.state, b.since = s, time.Now()
+	}
+	if err != nil {
+		b.lastError = err.Error()
+	}
+}
+
+// connect tries the addresses in their order, once each.
+func (b *Bridge) connect(ctx context.Context, link *broker.Link) (*conn, error) {
+	var errs []error
+	for _, i := range b.addresses.round() {
+		a := b.addresses.list[i]
+		c, err := b.attempt(ctx, a)
+		if err == nil {
+			b.addresses.at, c.link = i, link
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", a.text, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// attempt connects to one address, going down the ladder of protocols as far
+// as the centre makes it.
+func (b *Bridge) attempt(ctx context.Context, a address) (*conn, error) {
+	ladder := b.o.ladder()
+	i := min(b.levels[a.text], len(ladder)-1)
+	for {
+		c, err := b.try(ctx, a, ladder[i])
+		if err == nil {
+			b.levels[a.text], b.hung[a.text] = i, 0
+			return c, nil
+		}
+		var refused *refusedError
+		switch {
+		case errors.As(err, &refused) && refused.code == mqtt.UnsupportedProtocolVersion:
+		case errors.Is(err, errHungUp):
+			// Once may be the network; twice is how some brokers say that they
+			// do not know this protocol.
+			if b.hung[a.text]++; b.hung[a.text] < 2 {
+				return nil, err
+			}
+		default:
+			return nil, err
+		}
+		if i++; i == len(ladder) {
+			b.levels[a.text], b.hung[a.text] = 0, 0
+			return nil, err
+		}
+	}
+}
+
+// try opens one connection with one protocol.
+func (b *Bridge) try(ctx context.Context, a address, l level) (*conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, b.o.ConnectTimeout, errors.New("no connection in time"))
+	defer cancel()
+	nc, err := dial(ctx, a, &b.o)
+	if err != nil {
+		return nil, err
+	}
+	lim, rest, err := shake(ctx, nc, &b.o, l)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	c := &conn{b: b, net: nc, addr: a, level: l, limits: lim, rest: rest, since: time.Now(), start: time.Now(), out: newOutbox()}
+	if l.version != mqtt.V5 && !l.bridge && slices.ContainsFunc(b.o.Rules, func(r Rule) bool { return r.Direction == Both }) {
+		c.echo = newEcho()
+	}
+	return c, nil
+}
+
+// Pause disconnects and stays away until Resume; messages wait in the store.
+func (b *Bridge) Pause() {
+	b.mu.Lock()
+	b.paused = true
+	c := b.conn
+	b.mu.Unlock()
+	if c != nil {
+		c.fail(fmt.Errorf("%w: paused", errLeave))
+	}
+	b.wake()
+}
+
+// Resume connects at once: it ends a pause by hand, a pause between attempts,
+// and starts a manual bridge. Rules that the storm breaker cut are joined again.
+func (b *Bridge) Resume() {
+	b.mu.Lock()
+	b.paused, b.wanted = false, true
+	b.mu.Unlock()
+	if n := b.storm.mend(); n > 0 {
+		b.log.Info("rules joined again", "rules", n)
+	}
+	b.wake()
+}
+
+func (b *Bridge) wake() {
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Drain waits until nothing waits for the centre any more, then pauses the
+// bridge.
+func (b *Bridge) Drain(ctx context.Context) error {
+	b.Resume()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s := b.Status(); s.State == Connected && s.QueueMessages == 0 && s.Inflight == 0 {
+			b.Pause()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
