@@ -41,7 +41,7 @@ var driverCCS811 = Driver{
 				case v.Status&0x90 != 0x90:
 					return errors.New("the part does not run its application")
 				case v.Status&8 == 0:
-					return errors.New("no new measurement")
+					return errNotReady
 				}
 				for q, x := range map[string]int{"eco2": v.ECO2, "tvoc": v.VOC} {
 					r := Of(q, float64(x))

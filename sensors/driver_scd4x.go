@@ -2,7 +2,6 @@ package sensors
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -42,18 +41,12 @@ func openSCD4x(b Buses, p Params) (Probe, error) {
 	return &parts{
 		start: func(context.Context) (time.Duration, error) { return time.Until(next), nil },
 		read: func(_ context.Context, emit func(Reading)) error {
-			for try := 0; ; try++ { // its clock and ours differ a little
-				ready, err := d.ask(0xE4B8, time.Millisecond, 1)
-				if err != nil {
-					return err
-				}
-				if ready[0]&0x7FF != 0 {
-					break
-				}
-				if try == 20 {
-					return errors.New("no new measurement")
-				}
-				time.Sleep(50 * time.Millisecond)
+			ready, err := d.ask(0xE4B8, time.Millisecond, 1)
+			if err != nil {
+				return err
+			}
+			if ready[0]&0x7FF == 0 {
+				return errNotReady
 			}
 			w, err := d.ask(0xEC05, time.Millisecond, 3)
 			if err != nil {

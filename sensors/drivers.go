@@ -11,10 +11,14 @@ import (
 // file driver_<part>.go and one line here.
 func Drivers() []Driver {
 	return []Driver{
-		driverBME280, driverBMP280, driverBMP180,
+		driverBME280, driverBMP280, driverBMP180, driverBME680,
 		driverAHT20, driverAM2320, driverHDC302x, driverSHT3x, driverSHT4x,
 		driverMCP9808, driverTMP102, driverLM75,
-		driverSCD4x, driverSGP30, driverCCS811,
+		driverSCD4x, driverSGP30, driverCCS811, driverENS160, driverMHZ19, driverPMS5003,
+		driverBH1750, driverTSL2561, driverVEML7700,
+		driverADS1115, driverADS1015, driverMCP3008, driverMCP3208, driverINA219,
+		driverADXL345, driverHX711, driverHCSR04,
+		driverDHT22, driverIIO, driverHwmon,
 		driverDS18B20,
 		driverSoC,
 	}
@@ -97,10 +101,6 @@ func (d Driver) checkBus(b Buses, name string) (key string, err error) {
 	case BusSys:
 		if name == "" {
 			name = "sys"
-		}
-	case BusPins:
-		if name == "" {
-			return "", fmt.Errorf("%s needs its lines in bus", d.Name)
 		}
 	}
 	if err != nil {

@@ -17,12 +17,6 @@ type device struct {
 	part string
 }
 
-// openI2C finds the bus and the address of a probe.
-func openI2C(b Buses, p Params) (i2c.Bus, uint16, error) {
-	d, err := p.device(b)
-	return d.bus, d.addr, err
-}
-
 // device finds the bus and the address of a probe.
 func (p Params) device(b Buses) (device, error) {
 	addr, err := p.driver.ParseAddress(p.Address)
@@ -134,6 +128,10 @@ func envProbe(sense sensing, quantities []string, settle time.Duration) Probe {
 func celsius(t physic.Temperature) float64 {
 	return float64(t-physic.ZeroCelsius) / float64(physic.Celsius)
 }
+
+// errNotReady is Read's answer when a part that measures in its own rhythm has
+// nothing new yet: it is asked again soon, and that is no failure.
+var errNotReady = errors.New("no new measurement")
 
 var errChecksum = errors.New("checksum of the answer is wrong")
 

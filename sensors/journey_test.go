@@ -191,7 +191,7 @@ func TestSoCTemperature(t *testing.T) {
 		if err := h.board.Set("soc", "temperature", 51.5); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(1100 * time.Millisecond)
 		if got := h.sink.last("soc/temperature"); got != "51.5" {
 			t.Errorf("soc is %q", got)
 		}

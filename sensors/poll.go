@@ -2,6 +2,7 @@ package sensors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -9,12 +10,14 @@ import (
 )
 
 const (
-	retries      = 2                     // again within the same turn: most errors on a bus are single
-	retryPause   = 20 * time.Millisecond // doubles
-	backoffFirst = time.Second           // after a failed turn
-	backoffMost  = 30 * time.Second      // so that a part that is plugged in again is soon seen
-	readTimeout  = 5 * time.Second       // one Open or Read, all bus calls together
-	lateAfter    = 50 * time.Millisecond // a turn later than that is counted
+	retries       = 2                      // again within the same turn: most errors on a bus are single
+	retryPause    = 20 * time.Millisecond  // doubles
+	backoffFirst  = time.Second            // after a failed turn
+	backoffMost   = 30 * time.Second       // so that a part that is plugged in again is soon seen
+	readTimeout   = 5 * time.Second        // one Open or Read, all bus calls together
+	notReadyPause = 100 * time.Millisecond // between looks at a part that has no new value yet
+	notReadyMost  = 3 * time.Second
+	lateAfter     = 50 * time.Millisecond // a turn later than that is counted
 )
 
 // busLoop reads the probes of one bus, one after the other, each at its time.
@@ -87,6 +90,7 @@ type probe struct {
 	grid    time.Time // of the reading the turn belongs to; the schedule's fixed points
 	started bool      // a conversion is running
 	fails   int       // turns in a row
+	waits   int       // times this turn's value was not there yet
 	tries   int       // attempts of this turn that failed
 	had     bool      // had its first turn
 
@@ -122,7 +126,7 @@ func (p *probe) turn(ctx context.Context) bool {
 		p.since = now
 		p.mu.Unlock()
 	}
-	if !p.started && p.tries == 0 && now.Sub(p.due) > lateAfter {
+	if !p.started && p.tries == 0 && p.waits == 0 && now.Sub(p.due) > lateAfter {
 		p.mu.Lock()
 		p.late++
 		p.mu.Unlock()
@@ -132,6 +136,11 @@ func (p *probe) turn(ctx context.Context) bool {
 	switch {
 	case ctx.Err() != nil:
 		return true
+	case errors.Is(err, errNotReady) && p.waits < int(notReadyMost/notReadyPause):
+		p.waits++
+		p.started = true // go on with reading
+		p.due = time.Now().Add(notReadyPause)
+		return false
 	case err != nil && p.dev != nil && p.tries < retries: // others have their turn meanwhile
 		p.due = time.Now().Add(retryPause << p.tries)
 		p.tries++
@@ -184,7 +193,7 @@ func (p *probe) attempt(ctx context.Context, got *[]Reading) (time.Duration, err
 // points are missed, never moved.
 func (p *probe) succeeded(got []Reading) {
 	now := time.Now()
-	p.fails, p.tries = 0, 0
+	p.fails, p.tries, p.waits = 0, 0, 0
 	p.grid = p.grid.Add(p.cfg.Every)
 	if behind := now.Sub(p.grid); behind >= 0 {
 		p.grid = p.grid.Add(behind/p.cfg.Every*p.cfg.Every + p.cfg.Every)
@@ -206,7 +215,7 @@ func (p *probe) succeeded(got []Reading) {
 // and waits longer each time.
 func (p *probe) failed(err error) {
 	p.fails++
-	p.tries = 0
+	p.tries, p.waits = 0, 0
 	p.close()
 	pause := min(backoffFirst<<min(p.fails-1, 10), backoffMost)
 	pause += time.Duration(rand.Int64N(int64(pause)/5 + 1)) // not all parts of a broken bus at once

@@ -67,8 +67,10 @@ type Driver struct {
 	Addresses  []uint16 // where an I2C part may answer; the first is the default
 	Quantities []string // what Read emits
 	Options    []string // keys it takes in Params.Options
-	MinEvery   time.Duration
-	Timeout    time.Duration // of one Open or Read, where 5 s is not enough
+	// Emits narrows Quantities by what the options ask for; nil: all of them.
+	Emits    func(Params) []string
+	MinEvery time.Duration
+	Timeout  time.Duration // of one Open or Read, where 5 s is not enough
 	// Open finds the part and prepares it. It does not keep going when the
 	// part does not answer or answers as something else: it returns an error.
 	Open func(Buses, Params) (Probe, error)

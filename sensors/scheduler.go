@@ -152,6 +152,15 @@ func (s *Scheduler) newProbe(i int, c ProbeConfig, names map[string]bool) (*prob
 	if err != nil {
 		return nil, wrong("bus", "%w", err)
 	}
+	if d.Bus == BusPins {
+		busKey += c.Name // lines of its own: it shares nothing
+	}
+	if d.Emits != nil {
+		d.Quantities = d.Emits(Params{Name: c.Name, Bus: c.Bus, Address: c.Address, Options: c.Options, driver: d})
+		if len(d.Quantities) == 0 {
+			return nil, wrong("options", "nothing of a %s is asked for", d.Part)
+		}
+	}
 	p := &probe{cfg: c, driver: d, busKey: busKey, sched: s, channels: map[string]*channel{}}
 	p.availability = "gateway/" + s.o.Gateway + "/" + c.Name + "/availability"
 	for q := range c.Filters {

@@ -161,6 +161,8 @@ func (b *Board) add(p Part, seed uint64) error {
 		for name, pin := range d.Pins() {
 			b.pins[name] = pin
 		}
+	case LinePart:
+		return b.lines.attach(d)
 	case SysPart:
 		for name, content := range d.Files() {
 			b.sys.add(name, content)

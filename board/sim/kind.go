@@ -24,10 +24,14 @@ type Kind struct {
 // part_<name>.go and one line here.
 func Kinds() []Kind {
 	return []Kind{
-		kindBME280, kindBMP280, kindBMP180,
+		kindBME280, kindBMP280, kindBMP180, kindBME680,
 		kindAHT20, kindAM2320, kindHDC302x, kindSHT3x, kindSHT4x,
 		kindMCP9808, kindTMP102, kindLM75,
-		kindSCD4x, kindSGP30, kindCCS811,
+		kindSCD4x, kindSGP30, kindCCS811, kindENS160, kindMHZ19, kindPMS5003,
+		kindBH1750, kindTSL2561, kindVEML7700,
+		kindADS1115, kindADS1015, kindMCP3008, kindMCP3208, kindINA219,
+		kindADXL345, kindHX711, kindHCSR04,
+		kindDHT22, kindIIO, kindHwmon,
 		kindDS18B20,
 	}
 }

@@ -22,7 +22,8 @@ type lines struct {
 
 type simLine struct {
 	high     bool
-	driven   bool // something outside holds it
+	driven   bool            // something outside holds it
+	listen   func(high bool) // a part that sees this output; called without the lock
 	output   bool
 	watchers []*watcher
 }
@@ -178,8 +179,12 @@ func (b *Board) Output(line string, high bool) (set func(bool) error, release fu
 	s.output, s.high = true, high
 	return func(high bool) error {
 			l.mu.Lock()
-			defer l.mu.Unlock()
 			s.high = high
+			listen := s.listen
+			l.mu.Unlock()
+			if listen != nil {
+				listen(high)
+			}
 			return nil
 		}, func() error {
 			l.mu.Lock()
@@ -187,6 +192,23 @@ func (b *Board) Output(line string, high bool) (set func(bool) error, release fu
 			s.output = false
 			return nil
 		}, nil
+}
+
+// attach connects a part to its lines.
+func (l *lines) attach(p LinePart) error {
+	for _, name := range p.Lines() {
+		i, err := l.number(name)
+		if err != nil {
+			return err
+		}
+		l.all[i].listen = func(high bool) { p.Output(name, high) }
+	}
+	p.Wire(func(line string, high bool) {
+		if i, err := l.number(line); err == nil {
+			l.set(i, high)
+		}
+	})
+	return nil
 }
 
 // SetLine puts a level on an input, as a switch would.

@@ -1,0 +1,52 @@
+package sensors
+
+import (
+	"context"
+	"time"
+)
+
+// ROHM BH1750: light. Written here because the library's driver never powers
+// the part on and gives whole lux only.
+var driverBH1750 = Driver{
+	Name: "bh1750", Part: "ROHM BH1750", Bus: BusI2C, Addresses: []uint16{0x23, 0x5C},
+	Quantities: []string{"illuminance"},
+	Open: func(b Buses, p Params) (Probe, error) {
+		d, err := p.device(b)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.write(0x01); err != nil { // power on
+			return nil, err
+		}
+		fine := true // 0.5 lx resolution up to 27 klx, 1 lx above
+		return &parts{
+			start: func(context.Context) (time.Duration, error) {
+				if fine {
+					return 180 * time.Millisecond, d.write(0x21)
+				}
+				return 180 * time.Millisecond, d.write(0x20)
+			},
+			read: func(_ context.Context, emit func(Reading)) error {
+				v, err := d.read(2)
+				if err != nil {
+					return err
+				}
+				raw := int(v[0])<<8 | int(v[1])
+				r := Of("illuminance", float64(raw)/1.2)
+				if fine {
+					r.Value /= 2
+				}
+				switch {
+				case raw == 0xFFFF && !fine:
+					r.bad("brighter than the part can tell")
+				case raw == 0xFFFF:
+					r.uncertain("at the end of the finer range")
+				}
+				fine = raw < 40000 || !fine && raw < 15000
+				emit(r)
+				return nil
+			},
+			close: func() error { return d.write(0x00) },
+		}, nil
+	},
+}
