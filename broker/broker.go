@@ -186,14 +186,12 @@ func (b *Broker) act(ctx context.Context) {
 		for i := range list {
 			op := list[i].op
 			op.err = list[i].r.Err
-			if op.err == nil && !list[i].r.Elided && uint64(op.id) > b.durable.Load() {
-				b.durable.Store(uint64(op.id))
+			if op.err == nil && !list[i].r.Elided && op.msg != nil && len(op.to) > 0 {
+				if id := uint64(op.batch.ID(0)); id > b.durable.Load() {
+					b.durable.Store(id)
+				}
 			}
-			if op.fn != nil {
-				op.fn(t, op)
-			} else {
-				op.free()
-			}
+			op.part(t)
 			list[i] = receiptOf{}
 		}
 		t.flush()

@@ -240,7 +240,7 @@ func (b *Broker) submitOrRetry(op *pubOp) {
 	if waiting {
 		return
 	}
-	err := op.submit()
+	err := op.hand()
 	switch {
 	case err == nil:
 	case errors.Is(err, store.ErrBusy):
@@ -252,6 +252,9 @@ func (b *Broker) submitOrRetry(op *pubOp) {
 	}
 }
 
+// hand is submit for those who have nothing more to do with the op.
+func (op *pubOp) hand() error { return op.b.store.TrySubmit(&op.batch, op.receipt) }
+
 // retryStuck submits what was stuck while the store was busy.
 func (b *Broker) retryStuck() {
 	b.stuck.mu.Lock()
@@ -259,7 +262,7 @@ func (b *Broker) retryStuck() {
 	b.stuck.ops = nil
 	b.stuck.mu.Unlock()
 	for i, op := range ops {
-		err := op.submit()
+		err := op.hand()
 		if errors.Is(err, store.ErrBusy) {
 			b.stuck.mu.Lock()
 			b.stuck.ops = append(append([]*pubOp(nil), ops[i:]...), b.stuck.ops...)

@@ -257,6 +257,7 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 		c.b.settleOthers(t, op.other)
 		op.offerAll(t, false)
 		op.fn = (*turn).localReceipt
+		op.launched(t)
 		return nil
 	}
 	in := c.inboundOf()
@@ -266,11 +267,12 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 		c.b.settle(t, r, c.sess)
 		c.b.settleOthers(t, op.other)
 		op.offerAll(t, false)
-		return nil
+	} else {
+		c.sess.mu.Lock()
+		c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload), stored: c.sess.durable()})
+		c.sess.mu.Unlock()
 	}
-	c.sess.mu.Lock()
-	c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload), stored: c.sess.durable()})
-	c.sess.mu.Unlock()
+	op.launched(t)
 	return nil
 }
 

@@ -486,7 +486,9 @@ func (b *Broker) publishOrdered(t *turn, op *pubOp, p Publication, from origin, 
 		b.settleOthers(t, op.other)
 		op.offerAll(t, false)
 	}
-	if !durable {
+	if durable {
+		op.launched(t)
+	} else {
 		in.ready(t, op)
 	}
 	return nil

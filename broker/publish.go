@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatewayd/mqtt"
@@ -52,6 +53,9 @@ type pubOp struct {
 
 	ready   bool
 	err     error
+	// parts is who still works on the op: the receipt, and whoever submitted it
+	// until launched. The last one goes on with fn.
+	parts   atomic.Int32
 	list    *inbound // where it waits for its turn to be answered
 	next    *pubOp
 	receipt func(store.Receipt)
@@ -67,6 +71,7 @@ var pubOps = sync.Pool{New: func() any {
 func (b *Broker) newOp() *pubOp {
 	op := pubOps.Get().(*pubOp)
 	op.b = b
+	op.parts.Store(1)
 	return op
 }
 
@@ -74,8 +79,17 @@ func (op *pubOp) free() {
 	op.batch.Reset()
 	clear(op.to)
 	clear(op.other)
-	*op = pubOp{batch: op.batch, to: op.to[:0], other: op.other[:0], receipt: op.receipt}
+	op.reset()
 	pubOps.Put(op)
+}
+
+// reset clears everything but what is worth keeping in the pool.
+func (op *pubOp) reset() {
+	op.b, op.c, op.s, op.list, op.next = nil, nil, nil, nil, nil
+	op.kind, op.pid, op.code, op.qos, op.id = 0, 0, 0, 0, 0
+	op.to, op.other = op.to[:0], op.other[:0]
+	op.route, op.msg, op.joins, op.done, op.fn, op.err = nil, nil, nil, nil, nil, nil
+	op.hold, op.late, op.ready = false, false, false
 }
 
 // origin is who publishes what is in t.out.
@@ -341,16 +355,33 @@ func (s *session) finishLocked(t *turn, i int) {
 	f.dropLocked(i)
 }
 
-// submit hands the op to the store. On an error nothing has happened.
+// submit hands the op to the store. On an error nothing has happened; otherwise
+// the op is the submitter's to work on until it calls launched.
 func (op *pubOp) submit() error {
-	err := op.b.store.TrySubmit(&op.batch, op.receipt)
-	if err != nil {
+	op.parts.Store(2)
+	if err := op.b.store.TrySubmit(&op.batch, op.receipt); err != nil {
+		op.parts.Store(1)
 		return err
 	}
 	if len(op.to) > 0 {
 		op.id = op.batch.ID(0)
 	}
 	return nil
+}
+
+// launched ends the submitter's part.
+func (op *pubOp) launched(t *turn) { op.part(t) }
+
+// part ends one of two parts of the op's life, the submitter's or the receipt's.
+func (op *pubOp) part(t *turn) {
+	if op.parts.Add(-1) > 0 {
+		return
+	}
+	if op.fn == nil {
+		op.free()
+		return
+	}
+	op.fn(t, op)
 }
 
 // submitDone hands over what clients are done with. When the store is busy it
@@ -453,6 +484,7 @@ func (b *Broker) publishLocal(t *turn, op *pubOp, p Publication, from origin) er
 		b.settleOthers(t, op.other)
 		op.offerAll(t, false)
 	}
+	op.launched(t)
 	return nil
 }
 

@@ -103,6 +103,7 @@ func (b *Broker) redeliver(s *session, list []delivery, groups []*shareGroup) {
 			continue
 		}
 		op.offerAll(t, false)
+		op.launched(t)
 	}
 }
 

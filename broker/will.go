@@ -108,4 +108,5 @@ func (b *Broker) publishWillWith(t *turn, w *will, op *pubOp) {
 	if now {
 		op.offerAll(t, false)
 	}
+	op.launched(t)
 }
