@@ -26,7 +26,7 @@ func (d *ens160) Tx(w, r []byte) error {
 	if len(w) == 0 {
 		return errNACK
 	}
-	if w[0] == 0x10 && len(w) == 2 {
+	if w[0] == 0x10 && len(w) == 2 && w[1] != d.mode {
 		d.mode, d.since, d.next = w[1], time.Now(), time.Now().Add(time.Second)
 	}
 	if len(r) == 0 {
