@@ -96,7 +96,7 @@ func Open(o Options) (*Board, error) {
 		}
 		return b.simulate(o, d.Why)
 	case ModeHardware:
-		if !d.Usable {
+		if !d.Usable && len(d.chips) == 0 { // GPIO alone is not worth giving up the simulation for, but it is hardware
 			return nil, fmt.Errorf("board: hardware was asked for, but %s", d.Why)
 		}
 		b.back = newHardware(d, o.Root)
