@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"time"
 
@@ -47,8 +46,6 @@ func (c *conn) read(ctx context.Context) error {
 			return nil
 		case errors.Is(err, io.EOF):
 			return errors.New("the centre closed the connection")
-		case errors.Is(err, net.ErrClosed):
-			return nil
 		default:
 			return err
 		}
