@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -17,6 +19,9 @@ import (
 type badgerBackend struct {
 	db   *badger.DB
 	tune tuning
+
+	mu     sync.RWMutex // held to read while it is used, so that close waits
+	closed bool
 }
 
 func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) {
@@ -26,14 +31,51 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	db, err := badger.Open(t.badger(dir).WithLogger(badgerLog{log}))
+	if err := removeEmptyLogs(dir); err != nil {
+		return nil, err
+	}
+	db, err := openQuietly(t.badger(dir).WithLogger(badgerLog{log}))
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
 	}
 	return &badgerBackend{db: db, tune: t}, nil
 }
 
+// openQuietly turns badger's panics on damaged files into errors.
+func openQuietly(o badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("badger: %v", p)
+		}
+	}()
+	return badger.Open(o)
+}
+
+// removeEmptyLogs removes log files without content: badger makes them in two
+// steps and does not open a store that was cut off between the two.
+func removeEmptyLogs(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if st, err := os.Stat(f); err == nil && st.Size() == 0 {
+				if err := os.Remove(f); err != nil {
+					return fmt.Errorf("store: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func (b *badgerBackend) write(w *writes) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return ErrFailed
+	}
 	txn := b.db.NewTransaction(true)
 	defer func() { txn.Discard() }()
 	size, n := 0, 0
@@ -62,6 +104,11 @@ func (b *badgerBackend) write(w *writes) error {
 }
 
 func (b *badgerBackend) get(key []byte, f func([]byte) error) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return ErrFailed
+	}
 	return b.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -75,6 +122,11 @@ func (b *badgerBackend) get(key []byte, f func([]byte) error) error {
 }
 
 func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, value []byte, size int) error) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return ErrFailed
+	}
 	err := b.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix, o.PrefetchValues = prefix, false
@@ -104,7 +156,30 @@ func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, va
 	return err
 }
 
-func (b *badgerBackend) close() error { return b.db.Close() }
+func (b *badgerBackend) close() (err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("badger: %v", p)
+		}
+	}()
+	return b.db.Close()
+}
+
+// verify reads every table and compares checksums.
+func (b *badgerBackend) verify() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("badger: %v", p)
+		}
+	}()
+	return b.db.VerifyChecksum()
+}
 
 // badgerLog hands badger's warnings to our log; its chatter is dropped.
 type badgerLog struct{ log *slog.Logger }
@@ -119,10 +194,3 @@ func (l badgerLog) Warningf(f string, a ...any) {
 
 func (l badgerLog) Infof(string, ...any)  {}
 func (l badgerLog) Debugf(string, ...any) {}
-
-func openBackend(dir string, s *Store) (backend, error) {
-	if dir == "" {
-		return newMemoryBackend(), nil
-	}
-	return openBadger(dir, s.tune, s.opts.Log)
-}

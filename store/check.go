@@ -70,6 +70,9 @@ func (k *checker) read() error {
 func (k *checker) readBodies() error {
 	return k.be.scan([]byte(prefixGroup), nil, false, func(key, value []byte, _ int) error {
 		gid, _ := keyID(key, 0)
+		if isPart(key) {
+			return nil
+		}
 		r, err := readBodies(gid, value)
 		if err != nil {
 			k.fail("group %d: %w", gid, err)
@@ -169,8 +172,8 @@ func (k *checker) readState() error {
 	if err != nil {
 		return err
 	}
-	return k.be.scan([]byte(prefixChunk), nil, true, func(key, _ []byte, _ int) error {
-		if id, _ := keyID(key, 0); !k.chunked[id] && !retained[id] {
+	return k.be.scan([]byte(prefixGroup), nil, true, func(key, _ []byte, _ int) error {
+		if id, _ := keyID(key, 0); isPart(key) && !k.chunked[id] && !retained[id] {
 			k.fail("part of message %d, which does not exist", id)
 		}
 		return nil

@@ -11,7 +11,7 @@ import (
 // ends it. What a crash leaves between is swept when the store is opened.
 
 func appendChunkKey(dst []byte, id uint64, part int) []byte {
-	return binary.BigEndian.AppendUint32(appendKey(dst, prefixChunk, id), uint32(part))
+	return binary.BigEndian.AppendUint32(appendKey(dst, prefixGroup, id), uint32(part))
 }
 
 // writeChunks writes a payload in parts, transaction by transaction.
@@ -59,8 +59,10 @@ func readChunks(be backend, id uint64, r *messageRecord) ([]byte, error) {
 
 func (s *Store) deleteChunks(id uint64) error {
 	var w writes
-	err := s.be.scan(appendKey(nil, prefixChunk, id), nil, true, func(key, _ []byte, _ int) error {
-		w.delete(slices.Clone(key))
+	err := s.be.scan(appendKey(nil, prefixGroup, id), nil, true, func(key, _ []byte, _ int) error {
+		if isPart(key) {
+			w.delete(slices.Clone(key))
+		}
 		return nil
 	})
 	if err != nil || len(w.list) == 0 {

@@ -47,6 +47,9 @@ func (s *Store) runCommitter(ctx context.Context) {
 // sleep.
 func (s *Store) pauseLocked() time.Duration {
 	now := s.since()
+	if s.pendingHead == len(s.pending) {
+		s.publishedSeq = s.seq
+	}
 	if s.flushedLocked() {
 		s.sleepUntil = now
 		return 0
@@ -68,8 +71,10 @@ func (s *Store) pauseLocked() time.Duration {
 func (s *Store) flushedLocked() (more bool) {
 	kept := s.flushes[:0]
 	for _, f := range s.flushes {
-		done := f.seq <= s.cutSeq || s.pendingHead == len(s.pending) || s.pending[s.pendingHead].seq > f.seq
-		done = done && (len(s.chores) == 0 || s.chores[0].at > f.at) && len(s.lazy) == 0
+		if !f.published && f.seq <= s.publishedSeq {
+			f.published, f.at = true, s.since() // what publishing left to do belongs to it
+		}
+		done := f.published && (len(s.chores) == 0 || s.chores[0].at > f.at) && len(s.lazy) == 0 && len(s.dead) == 0
 		if done || s.state != stateOpen {
 			f.done <- s.stateErrLocked()
 			continue
@@ -215,6 +220,7 @@ func (s *Store) publishLocked(c *cut, now time.Duration) {
 			s.settleLocked(b, now)
 		}
 	}
+	s.publishedSeq = max(s.publishedSeq, c.seq)
 	for _, sub := range c.subs {
 		sub.writing = false
 		s.pendingBytes -= sub.bytes

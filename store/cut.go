@@ -122,6 +122,7 @@ func (s *Store) takeLocked(c *cut, now time.Duration, force bool) {
 	s.pendingHead = i
 	if s.pendingHead >= len(s.pending) {
 		s.pending, s.pendingHead = s.pending[:0], 0
+		c.seq = s.seq
 	}
 	c.upto = s.upto
 	s.cutSeq = max(s.cutSeq, c.seq)
@@ -189,12 +190,13 @@ func (s *Store) choresLocked(c *cut, now time.Duration, force bool, share, budge
 		case choreQueue:
 			s.queueRecordLocked(c, queueRef{ch.session, ch.group}, false)
 		case choreGroup:
-			c.w.delete(c.w.key(prefixGroup, ch.group))
+			s.dead = append(s.dead, ch.group)
 		case choreChunks:
 			c.chunks = append(c.chunks, ch.group)
 		}
 		n++
 	}
+	s.deadLocked(c, force, budget)
 	if n == len(s.chores) {
 		s.chores = s.chores[:0]
 		if cap(s.chores) > 4096 {
@@ -202,6 +204,22 @@ func (s *Store) choresLocked(c *cut, now time.Duration, force bool, share, budge
 		}
 	} else {
 		s.chores = s.chores[n:]
+	}
+}
+
+// deadLocked deletes bodies that nobody needs. Their tombstones reach down into
+// the backlog and make the next compaction rewrite it, so while there is one they
+// wait until they are a quarter of it; a restart finds them again.
+func (s *Store) deadLocked(c *cut, force bool, budget int) {
+	if !force && s.deadBytes < max(4*s.tune.memtable, s.bodies/4) && s.bodies > 0 {
+		return
+	}
+	n := 0
+	for ; n < len(s.dead) && c.w.size < budget; n++ {
+		c.w.delete(c.w.key(prefixGroup, s.dead[n]))
+	}
+	if s.dead = s.dead[n:]; len(s.dead) == 0 {
+		s.dead, s.deadBytes = nil, 0
 	}
 }
 

@@ -162,6 +162,7 @@ func (s *Store) derefLocked(gid uint64, now time.Duration) {
 func (s *Store) buryLocked(gid uint64, g group, now time.Duration) {
 	delete(s.groups, gid)
 	s.bodies -= int64(g.bytes)
+	s.deadBytes += int64(g.bytes)
 	s.chores = append(s.chores, chore{kind: choreGroup, group: gid, at: now})
 	if g.chunks {
 		s.chores = append(s.chores, chore{kind: choreChunks, group: gid, at: now})

@@ -40,9 +40,9 @@ func (s *Store) encodeOps(c *cut, sub *submission) error {
 		case opHold, opRelease:
 			s.applyHold(c, o)
 		case opPut:
-			w.put([]byte(o.key), nonNil(o.value))
+			w.put([]byte(prefixValue+o.key), nonNil(o.value))
 		case opDelete:
-			w.delete([]byte(o.key))
+			w.delete([]byte(prefixValue + o.key))
 		}
 	}
 	return nil

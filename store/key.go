@@ -8,31 +8,38 @@ import (
 // Keys begin with one letter and a slash. Numbers follow in big-endian, so that
 // the order of keys is the order of ids:
 //
-//	m/…               what the store knows of itself
-//	s/session         session           u/session filter  subscription
-//	w/session         will
 //	g/group           bodies of one packed group
-//	c/group part      a part of a body too large for a group
+//	g/group part      a part of a body too large for a group
+//	h/session         QoS 2 inbound     i/session         QoS 2 outbound
+//	m/…               what the store knows of itself
 //	q/session group   what of that group this session still needs
-//	f/session         QoS 2 outbound    h/session         QoS 2 inbound
 //	r/topic           retained message
-//	y/… a/… x/…       values of the rooms above
+//	s/session         session           u/session filter  subscription
+//	v/…               values of the rooms above
+//	w/session         will
+//
+// Bodies come first and grow upwards: a compaction rewrites the tables between
+// its least and its greatest key, so with anything that changes below them each
+// would rewrite the whole backlog.
 const (
+	prefixGroup        = "g/"
+	prefixHold         = "h/"
+	prefixFlight       = "i/"
 	prefixMeta         = "m/"
+	prefixQueue        = "q/"
+	prefixRetained     = "r/"
 	prefixSession      = "s/"
 	prefixSubscription = "u/"
+	prefixValue        = "v/"
 	prefixWill         = "w/"
-	prefixGroup        = "g/"
-	prefixChunk        = "c/"
-	prefixQueue        = "q/"
-	prefixFlight       = "f/"
-	prefixHold         = "h/"
-	prefixRetained     = "r/"
 
 	keyFormat = prefixMeta + "format"
 	keyIDs    = prefixMeta + "ids"
 	keyPad    = prefixMeta + "pad/"
 )
+
+// isPart tells the key of a part from that of a group.
+func isPart(key []byte) bool { return len(key) > len(prefixGroup)+8 }
 
 // maxKeyText bounds the text in a key; longer topics and filters are hashed,
 // badger takes keys of 65,000 bytes only.

@@ -34,7 +34,7 @@ func (s *Store) lazyLocked(o *op, now time.Duration) bool {
 		}
 		key = string(appendRetainedKey(nil, o.key))
 	default:
-		key = o.key
+		key = prefixValue + o.key
 	}
 	if !lazy {
 		if old, ok := s.lazy[key]; ok {

@@ -150,15 +150,9 @@ func (s *Store) loadValues(l Loader) error {
 	if l.Value == nil {
 		return nil
 	}
-	for _, prefix := range []string{"a/", "x/", "y/"} {
-		err := s.be.scan([]byte(prefix), nil, false, func(key, value []byte, _ int) error {
-			return l.Value(string(key), value)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.be.scan([]byte(prefixValue), nil, false, func(key, value []byte, _ int) error {
+		return l.Value(string(key[len(prefixValue):]), value)
+	})
 }
 
 // Get reads a value of a room above, one that still waits to be written lazily
@@ -166,7 +160,7 @@ func (s *Store) loadValues(l Loader) error {
 func (s *Store) Get(key string) ([]byte, error) {
 	s.mu.Lock()
 	be := s.be
-	v, ok := s.lazy[key]
+	v, ok := s.lazy[prefixValue+key]
 	s.mu.Unlock()
 	if ok {
 		return slices.Clone(v.value), nil
@@ -175,7 +169,7 @@ func (s *Store) Get(key string) ([]byte, error) {
 		return nil, ErrClosed
 	}
 	var value []byte
-	err := be.get([]byte(key), func(b []byte) error {
+	err := be.get([]byte(prefixValue+key), func(b []byte) error {
 		value = append([]byte{}, b...)
 		return nil
 	})
@@ -195,11 +189,12 @@ func (s *Store) Scan(prefix, after string, f func(key string, value []byte) bool
 	if be == nil {
 		return ErrClosed
 	}
-	return be.scan([]byte(prefix), []byte(after), false, func(key, value []byte, _ int) error {
-		if string(key) == after {
+	return be.scan([]byte(prefixValue+prefix), []byte(prefixValue+after), false, func(k, value []byte, _ int) error {
+		key := string(k[len(prefixValue):])
+		if key == after {
 			return nil
 		}
-		if !f(string(key), value) {
+		if !f(key, value) {
 			return errStop
 		}
 		return nil

@@ -36,15 +36,15 @@ var subsystemNames = [subsystems]string{"queues", "retained", "sessions", "qos2"
 
 func subsystemOf(key []byte) subsystem {
 	switch key[0] {
-	case 'g', 'c', 'q':
+	case 'g', 'q':
 		return wroteQueues
 	case 'r':
 		return wroteRetained
 	case 's', 'u', 'w':
 		return wroteSessions
-	case 'f', 'h':
+	case 'h', 'i':
 		return wroteQoS2
-	case 'y', 'a', 'x':
+	case 'v':
 		return wroteValues
 	}
 	return wroteOther

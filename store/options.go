@@ -44,6 +44,7 @@ type Options struct {
 	Now func() int64
 	// Delivered is called on the deliverer after each run of done functions.
 	Delivered func()
+	wrap      func(backend) backend // of tests: faults
 	// Log receives what an operator should know. Nil: nothing is logged.
 	Log *slog.Logger
 }

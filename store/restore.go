@@ -82,6 +82,9 @@ func (s *Store) restoreGroups() error {
 		if !ok {
 			return errCorrupt
 		}
+		if isPart(key) {
+			return nil
+		}
 		s.groups[gid] = group{bytes: int32(size)}
 		s.bodies += int64(size)
 		s.nextMessage = max(s.nextMessage, gid+1)
@@ -182,8 +185,8 @@ func (s *Store) restoreState() error {
 func (s *Store) sweepChunks() error {
 	s.retainedChunks = make(map[string]uint64)
 	owners := make(map[uint64]bool)
-	err := s.be.scan([]byte(prefixChunk), nil, true, func(key, _ []byte, _ int) error {
-		if id, ok := keyID(key, 0); ok {
+	err := s.be.scan([]byte(prefixGroup), nil, true, func(key, _ []byte, _ int) error {
+		if id, ok := keyID(key, 0); ok && isPart(key) {
 			owners[id] = false
 		}
 		return nil

@@ -57,6 +57,7 @@ type Store struct {
 	waiters      int // in Submit
 	seq          uint64
 	cutSeq       uint64 // the last one cut
+	publishedSeq uint64 // the last one on disk
 	cutNo        uint64
 	upto         MessageID // the last message cut
 	sleepUntil   time.Duration
@@ -64,7 +65,9 @@ type Store struct {
 	nextMessage, keptMessages uint64 // next to give; reserved on disk
 	nextSession, keptSessions uint64
 
-	chores    []chore // written behind, in order
+	chores    []chore  // written behind, in order
+	dead      []uint64 // groups nobody needs, still on disk
+	deadBytes int64
 	exact     []queueRef
 	lazy      map[string]lazyValue
 	lazyDue   time.Duration
@@ -77,6 +80,8 @@ type Store struct {
 
 	full  bool // the disk is at its reserve
 	meter meter
+
+	salvaged string // what happened to a damaged store, for Health
 
 	retainedChunks map[string]uint64 // ids of chunked retained messages by key; the committer's own
 }
@@ -97,6 +102,8 @@ type flushRequest struct {
 	seq  uint64
 	at   time.Duration
 	done chan error
+
+	published bool // all up to seq is on disk, at is when that was seen
 }
 
 // Open opens the store in dir, creating it if need be. An empty dir keeps
@@ -107,13 +114,8 @@ func Open(dir string, o Options) (*Store, error) {
 		opts: o, dir: dir, tune: tuneFor(o), start: time.Now(),
 		wake: make(chan struct{}, 1), deliver: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
-	var err error
-	if s.be, err = openBackend(dir, s); err != nil {
-		return nil, err
-	}
 	s.clearLocked()
-	if err := s.restore(); err != nil {
-		s.be.close()
+	if err := s.openAndRestore(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -125,7 +127,7 @@ func (s *Store) clearLocked() {
 	s.groups = make(map[uint64]group)
 	s.lazy = make(map[string]lazyValue)
 	s.bodies, s.messages, s.bytes, s.memBytes = 0, 0, 0, 0
-	s.chores, s.exact = nil, nil
+	s.chores, s.exact, s.dead, s.deadBytes = nil, nil, nil, 0
 	s.pending, s.pendingHead, s.pendingOver, s.pendingBytes = nil, 0, 0, 0
 	s.nextMessage, s.nextSession = max(s.nextMessage, 1), max(s.nextSession, 1)
 }
@@ -166,7 +168,13 @@ func (s *Store) Close() error {
 	s.be, s.state = nil, stateClosed
 	err := s.failure
 	s.mu.Unlock()
-	return errors.Join(err, be.close())
+	if be != nil {
+		err = errors.Join(err, be.close())
+	}
+	if err == nil {
+		s.noteEnd()
+	}
+	return err
 }
 
 // Flush returns when everything submitted before it is durable, lazy values
