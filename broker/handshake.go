@@ -45,6 +45,9 @@ func (c *conn) onConnect(b []byte, t *turn) error {
 	}
 	c.version = p.Version
 	c.problems = p.Properties == nil || !p.Properties.Present.Has(mqtt.PropRequestProblemInfo) || p.Properties.RequestProblemInfo != 0
+	if p.Properties != nil {
+		c.maxPacket = p.Properties.MaximumPacketSize // a refusal keeps to it too [MQTT-3.2.2-19]
+	}
 	c.state = connecting
 	h := &handshake{p: p}
 	c.hs = h
