@@ -84,7 +84,7 @@ board: %s
 	conf += os.Getenv("BENCH_GATEWAYD_CONFIG")
 	p, err := peer.StartGatewayd(bin, dir, addr, conf)
 	if err == nil {
-		p.Alt = second
+		p.Alt, p.Web = second, fmt.Sprintf("127.0.0.1:%d", web)
 	}
 	return p, err
 }

@@ -26,6 +26,7 @@ type flags struct {
 	quick     bool
 	list      bool
 	keep      bool
+	profile   string
 }
 
 func main() {
@@ -45,6 +46,7 @@ func main() {
 	flag.BoolVar(&f.quick, "quick", false, "one short run each, about a minute in all")
 	flag.BoolVar(&f.list, "list", false, "list the scenarios")
 	flag.BoolVar(&f.keep, "keep", false, "keep the brokers' folders")
+	flag.StringVar(&f.profile, "profile", "", "write a CPU profile of gatewayd for each scenario into this folder")
 	flag.Parse()
 	if f.list {
 		for _, s := range scenarios {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -103,6 +107,9 @@ func once(s *scenario, b *broker, f flags) (map[string]float64, error) {
 		return nil, err
 	}
 	defer func() { e.p.Kill() }()
+	if f.profile != "" && b.name == "gatewayd" {
+		go profile(cmp.Or(os.Getenv("GW_PPROF"), e.p.Web), filepath.Join(f.profile, s.name+".pprof"), e.seconds)
+	}
 	if err := s.run(e); err != nil {
 		if e.p.Exited() {
 			err = errors.Join(err, fmt.Errorf("%s has died: %s", b.name, lastLines(e.p.Output(), 5)))
@@ -110,6 +117,18 @@ func once(s *scenario, b *broker, f flags) (map[string]float64, error) {
 		return nil, err
 	}
 	return e.result, nil
+}
+
+// profile fetches a CPU profile; without one the measurement goes on.
+func profile(addr, file string, d time.Duration) {
+	resp, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", addr, max(1, int(d.Seconds()))))
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err == nil && resp.StatusCode == http.StatusOK {
+		_ = os.WriteFile(file, b, 0o644)
+	}
 }
 
 func lastLines(s string, n int) string {

@@ -17,9 +17,10 @@ func TestBridgeExample(t *testing.T) {
 	c := newCentre(t, "")
 	g := newGateway(t, "bridges:\n"+example("centre", c.addr))
 	g.start()
+	connected(t, g, c)
 	there := subscribe(t, c.port, "-q", "2", "-t", "myhouse/#")
 	here := subscribe(t, g.port, "-q", "2", "-t", "sensor/#")
-	connected(t, g, c)
+	settle(there, here)
 	for qos := range 3 {
 		m := fmt.Sprint(26.3 + float64(qos))
 		publish(t, g.port, "-q", fmt.Sprint(qos), "-t", "sensor/room1/temperature", "-m", m)
@@ -51,6 +52,16 @@ func connected(t *testing.T, g *gateway, centres ...*centre) {
 	}
 }
 
+// settle lets what was published to connect run out.
+func settle(watches ...*watch) {
+	time.Sleep(300 * time.Millisecond)
+	for _, w := range watches {
+		for len(w.lines) > 0 {
+			<-w.lines
+		}
+	}
+}
+
 // skipTo passes over lines until this one.
 func (s *watch) skipTo(line string) {
 	s.t.Helper()
@@ -68,12 +79,7 @@ func TestBridgeTwoCentres(t *testing.T) {
 	atA := subscribe(t, a.port, "-q", "2", "-t", "myhouse/#")
 	atB := subscribe(t, b.port, "-q", "2", "-t", "myhouse/#")
 	here := subscribe(t, g.port, "-q", "2", "-t", "sensor/#")
-	time.Sleep(300 * time.Millisecond) // what was published to connect has run out
-	for _, w := range []*watch{atA, atB, here} {
-		for len(w.lines) > 0 {
-			<-w.lines
-		}
-	}
+	settle(atA, atB, here)
 	publish(t, g.port, "-q", "2", "-t", "sensor/room1/temperature", "-m", "26.3")
 	atA.want("myhouse/room1/temperature 26.3")
 	atB.want("myhouse/room1/temperature 26.3")

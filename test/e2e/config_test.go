@@ -17,7 +17,7 @@ func TestWrongConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer busy.Close()
+	t.Cleanup(func() { busy.Close() }) // after the subtests
 
 	for _, tc := range []struct {
 		name   string

@@ -183,8 +183,9 @@ func subscribe(t testing.TB, port int, args ...string) *watch {
 	if err != nil {
 		t.Skip("mosquitto_sub is not installed (apt-get install mosquitto-clients)")
 	}
-	argv := append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(port), "-v", "-d", "-V", "mqttv311"}, args...)
-	return watchCommand(t, exec.Command(path, argv...), "received SUBACK")
+	// Into a pipe it would keep what it says of itself in a buffer.
+	argv := append([]string{"-oL", path, "-h", "127.0.0.1", "-p", fmt.Sprint(port), "-v", "-d", "-V", "mqttv311"}, args...)
+	return watchCommand(t, exec.Command("stdbuf", argv...), "received SUBACK")
 }
 
 // watchCommand runs a command that prints messages as "topic payload"; with ready set it waits for a line that holds it.

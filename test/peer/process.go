@@ -19,6 +19,7 @@ type Process struct {
 	Name string
 	Addr string // host:port of its MQTT listener
 	Alt  string // host:port of another listener (TLS or WebSocket), where there is one
+	Web  string // host:port of its HTTP server, where there is one
 	Log  string // file with its standard output and error
 
 	cmd  *exec.Cmd

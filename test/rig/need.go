@@ -78,12 +78,12 @@ func Build(t testing.TB, module, pkg, goarch string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), filepath.Base(pkg)+"-"+goarch)
 	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}
-	if overlay := filepath.Join(Root(), "scripts", "badger-overlay.sh"); goarch == "arm" && module == Root() {
-		file, err := exec.Command(overlay).Output()
+	if corrected := filepath.Join(Root(), "scripts", "badger-overlay.sh"); goarch == "arm" && module == Root() {
+		file, err := exec.Command(corrected).Output() // a go.mod; docs/decisions/0002
 		if err != nil {
-			t.Fatalf("%s: %v", overlay, err)
+			t.Fatalf("%s: %v", corrected, err)
 		}
-		args = append(args, "-overlay", strings.TrimSpace(string(file)))
+		args = append(args, "-modfile", strings.TrimSpace(string(file)))
 	}
 	cmd := exec.Command("go", append(args, pkg)...)
 	cmd.Dir = module
