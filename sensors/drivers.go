@@ -77,7 +77,7 @@ func (d Driver) checkAddress(s string) error {
 
 // checkBus sees that the bus exists and gives the key under which probes share
 // one goroutine: parts behind a multiplexer share the wires before it.
-func (d Driver) checkBus(b Buses, name string) (key string, err error) {
+func (d Driver) checkBus(b *layers, name string) (key string, err error) {
 	switch d.Bus {
 	case BusI2C:
 		if name == "" {
@@ -106,8 +106,7 @@ func (d Driver) checkBus(b Buses, name string) (key string, err error) {
 	if err != nil {
 		return "", err
 	}
-	key, _, _ = strings.Cut(BusName(name), "/")
-	return string(d.Bus) + ":" + key, nil
+	return string(d.Bus) + ":" + b.root(name), nil
 }
 
 // BusName brings the names people use for a bus to one form: "1", "I2C1" and

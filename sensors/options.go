@@ -17,14 +17,16 @@ const (
 
 // Options says what to read, watch and drive, and where it goes.
 type Options struct {
-	Gateway string // id, for the availability topics
-	Probes  []ProbeConfig
-	Lines   []LineConfig
-	Buses   Buses
-	Sink    Sink
-	History History          // nil: none is kept
-	Log     *slog.Logger     // nil: slog.Default()
-	Clock   func() ClockInfo // nil: the system clock is taken as synchronised
+	Gateway   string // id, for the availability topics
+	Probes    []ProbeConfig
+	Lines     []LineConfig
+	Muxes     []MuxConfig
+	Expanders []ExpanderConfig
+	Buses     Buses
+	Sink      Sink
+	History   History          // nil: none is kept
+	Log       *slog.Logger     // nil: slog.Default()
+	Clock     func() ClockInfo // nil: the system clock is taken as synchronised
 	// MaxPending bounds the messages that wait for the Sink. When it is
 	// reached the oldest goes and is counted; readings of one topic wait as
 	// their latest only. Zero: 4096.
@@ -131,7 +133,7 @@ type History interface {
 // ConfigError is a mistake in the configuration: which list, which entry,
 // which key, so that the caller can name file and line.
 type ConfigError struct {
-	List  string // "sensors" or "lines"
+	List  string // "sensors", "lines", "muxes" or "expanders"
 	Index int
 	Name  string
 	Field string // "driver", "bus", "filters", …

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -27,10 +28,45 @@ type busLoop struct {
 	sched  *Scheduler
 	buses  *guardedBuses
 	probes []*probe
+
+	hung      int       // turns in a row, of any probe, that ended as on a bus that does not move
+	recovered time.Time // last try to free it
+	recovery  time.Duration
+}
+
+const (
+	hungTurns    = 3
+	recoverFirst = 5 * time.Second
+	recoverMost  = 5 * time.Minute
+)
+
+// hungBus tells an error of a bus that is held from one of a part that is not
+// there. The library gives the kernel's words only.
+func hungBus(err error) bool {
+	s := err.Error()
+	return strings.Contains(s, "timed out") || strings.Contains(s, "arbitration") || strings.Contains(s, "resource temporarily")
+}
+
+// judge counts turns and tries to free a bus that hangs, with growing pauses.
+func (l *busLoop) judge(err error) {
+	if err == nil || !hungBus(err) {
+		l.hung, l.recovery = 0, recoverFirst
+		return
+	}
+	if l.hung++; l.hung < hungTurns || time.Since(l.recovered) < l.recovery {
+		return
+	}
+	l.recovered, l.recovery = time.Now(), min(2*l.recovery, recoverMost)
+	_, bus, _ := strings.Cut(l.name, ":")
+	if err := l.sched.buses.Recover(bus); err != nil {
+		l.sched.log.Warn("the bus hangs and could not be freed", "bus", bus, "err", err)
+		return
+	}
+	l.sched.log.Warn("the bus hung and was freed", "bus", bus)
 }
 
 func newBusLoop(s *Scheduler, name string) *busLoop {
-	return &busLoop{name: name, sched: s, buses: &guardedBuses{Buses: s.o.Buses}}
+	return &busLoop{name: name, sched: s, buses: &guardedBuses{Buses: s.o.Buses}, recovery: recoverFirst}
 }
 
 // run polls until ctx is done. firstDone is called when every probe has had
@@ -133,6 +169,9 @@ func (p *probe) turn(ctx context.Context) bool {
 	}
 	var got []Reading
 	wait, err := p.attempt(ctx, &got)
+	if p.driver.Bus == BusI2C && ctx.Err() == nil {
+		p.loop.judge(err)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return true

@@ -17,6 +17,7 @@ import (
 type Scheduler struct {
 	o      Options
 	log    *slog.Logger
+	buses  *layers
 	out    *publisher
 	loops  []*busLoop // one per bus, each with one goroutine
 	ins    []*inputLine
@@ -42,7 +43,12 @@ func New(o Options) (*Scheduler, error) {
 	if o.MaxPending <= 0 {
 		o.MaxPending = 4096
 	}
-	s := &Scheduler{o: o, log: o.Log, out: newPublisher(o.Sink, o.History, o.Log, o.MaxPending),
+	buses, err := newLayers(o)
+	if err != nil {
+		return nil, err
+	}
+	o.Buses = buses
+	s := &Scheduler{o: o, buses: buses, log: o.Log, out: newPublisher(o.Sink, o.History, o.Log, o.MaxPending),
 		locks: map[string]*interlock{}, ready: make(chan struct{})}
 	names := map[string]bool{}
 	byBus := map[string]*busLoop{}
@@ -84,6 +90,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		running.Go(func() { l.run(ctx, first.Done) })
 	}
 	go func() { first.Wait(); close(s.ready) }() // ends with the loops at the latest
+	for _, e := range s.buses.expanders {
+		running.Go(func() { e.run(ctx) })
+	}
 	for _, in := range s.ins {
 		running.Go(func() { in.run(ctx) })
 	}
@@ -148,7 +157,7 @@ func (s *Scheduler) newProbe(i int, c ProbeConfig, names map[string]bool) (*prob
 	if err := d.checkAddress(c.Address); err != nil {
 		return nil, wrong("address", "%w", err)
 	}
-	busKey, err := d.checkBus(s.o.Buses, c.Bus)
+	busKey, err := d.checkBus(s.buses, c.Bus)
 	if err != nil {
 		return nil, wrong("bus", "%w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -55,6 +56,8 @@ type Board struct {
 	worlds  map[string]*World
 	lines   *lines
 	sys     *memFS
+	muxes   map[string]*pca9548
+	ports   map[string]expanderSlot
 
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -72,7 +75,7 @@ func New(o Options) (*Board, error) {
 	b := &Board{
 		start: time.Now(), i2c: map[string]*i2cBus{}, onewire: map[string]*oneWireBus{}, spi: map[string]*spiPort{},
 		serial: map[string]*serialPort{}, pins: map[string]gpio.PinIO{}, worlds: map[string]*World{},
-		lines: newLines(o.Lines), sys: newMemFS(), stop: make(chan struct{}),
+		lines: newLines(o.Lines), sys: newMemFS(), muxes: map[string]*pca9548{}, ports: map[string]expanderSlot{}, stop: make(chan struct{}),
 	}
 	b.i2cBus("i2c-0")
 	b.i2cBus("i2c-1")
@@ -143,6 +146,15 @@ func (b *Board) add(p Part, seed uint64) error {
 			if addr, err = parseAddress(p.Address); err != nil {
 				return err
 			}
+		}
+		if strings.Contains(p.Bus, "/") {
+			return b.attachBehind(p.Bus, addr, d, w)
+		}
+		if m, ok := d.(*pca9548); ok {
+			b.muxes[p.Name] = m
+		}
+		if e, ok := d.(ExpanderPart); ok {
+			b.ports[p.Name] = expanderSlot{e, b.i2cBus(p.Bus)}
 		}
 		return b.i2cBus(p.Bus).attach(addr, d, w)
 	case OneWirePart:
@@ -241,6 +253,20 @@ func (b *Board) Buses() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// expanderSlot is an expander and the bus whose lock guards it.
+type expanderSlot struct {
+	part ExpanderPart
+	bus  *i2cBus
+}
+
+// expanderPin finds "exp1:3".
+func (b *Board) expanderPin(line string) (expanderSlot, int, bool) {
+	name, num, _ := strings.Cut(line, ":")
+	e, ok := b.ports[name]
+	n, err := strconv.Atoi(num)
+	return e, n, ok && err == nil
 }
 
 // Recover frees a hung I2C bus, as nine clocks do on a real one.

@@ -53,6 +53,11 @@ func (b *i2cBus) Tx(addr uint16, w, r []byte) error {
 		}
 	}
 	s := b.parts[addr]
+	for _, m := range b.parts {
+		if mux, ok := m.part.(*pca9548); ok && s == nil && !m.world.unplugged() {
+			s = mux.behind(addr)
+		}
+	}
 	if s == nil {
 		return errNACK
 	}

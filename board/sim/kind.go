@@ -32,6 +32,7 @@ func Kinds() []Kind {
 		kindADS1115, kindADS1015, kindMCP3008, kindMCP3208, kindINA219,
 		kindADXL345, kindHX711, kindHCSR04,
 		kindDHT22, kindIIO, kindHwmon,
+		kindPCA9548, kindMCP23017, kindXL9535, kindPCF8574,
 		kindDS18B20,
 	}
 }

@@ -213,6 +213,12 @@ func (l *lines) attach(p LinePart) error {
 
 // SetLine puts a level on an input, as a switch would.
 func (b *Board) SetLine(line string, high bool) error {
+	if e, n, ok := b.expanderPin(line); ok {
+		e.bus.mu.Lock()
+		defer e.bus.mu.Unlock()
+		e.part.SetPin(n, high)
+		return nil
+	}
 	i, err := b.lines.number(line)
 	if err != nil {
 		return err
@@ -223,6 +229,11 @@ func (b *Board) SetLine(line string, high bool) error {
 
 // Line tells the level of a line and whether it is an output.
 func (b *Board) Line(line string) (high, output bool, err error) {
+	if e, n, ok := b.expanderPin(line); ok {
+		e.bus.mu.Lock()
+		defer e.bus.mu.Unlock()
+		return e.part.Pin(n), false, nil
+	}
 	i, err := b.lines.number(line)
 	if err != nil {
 		return false, false, err

@@ -103,10 +103,7 @@ func (d *hx711) tick(high bool) {
 func (d *hx711) level() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.w.mu.Lock()
-	gone := d.w.unplug || d.w.activeLocked(FaultUnplug, time.Now()) != nil
-	d.w.mu.Unlock()
-	if gone || time.Now().Before(d.ready) {
+	if d.w.unplugged() || time.Now().Before(d.ready) {
 		return true
 	}
 	return d.bits > 0 && d.value>>(24-min(d.bits, 24))&1 == 1

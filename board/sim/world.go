@@ -98,6 +98,12 @@ func (w *World) plug(connected bool) {
 	w.everUnplugged = w.everUnplugged || !connected
 }
 
+func (w *World) unplugged() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unplug || w.activeLocked(FaultUnplug, time.Now()) != nil
+}
+
 // mix is a step of splitmix64.
 func mix(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
