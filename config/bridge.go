@@ -44,10 +44,10 @@ type Bridge struct {
 	TLS            *ClientTLS `yaml:"tls" doc:"Encrypt with TLS. Addresses with mqtts or wss do so with the system's authorities even without this."`
 	ReloadType     string     `yaml:"reload_type" default:"lazy" enum:"lazy,immediate" doc:"A changed configuration takes effect at the next connection, or at once."`
 
-	Queue        Queue `yaml:"queue" doc:"What waits while the other broker is away."`
-	HistoryRate  Rate  `yaml:"history_rate" default:"0" doc:"After an outage, send at most this many queued messages a second beside the live ones; 0: as fast as it goes."`
-	PublishRate  Rate  `yaml:"publish_rate" default:"0" doc:"Send at most this many messages a second in all; 0: no bound."`
-	LoopMessages Rate  `yaml:"storm_rate" default:"0" doc:"Cut a rule that carries more than this many messages a second in both directions for ten seconds; 0: 10000/s."`
+	Queue       Queue `yaml:"queue" doc:"What waits while the other broker is away."`
+	HistoryRate Rate  `yaml:"history_rate" default:"0" doc:"After an outage, send at most this many queued messages a second beside the live ones; 0: as fast as it goes."`
+	PublishRate Rate  `yaml:"publish_rate" default:"0" doc:"Send at most this many messages a second in all; 0: no bound."`
+	StormRate   Rate  `yaml:"storm_rate" default:"0" doc:"Cut a rule that carries more than this many messages a second in both directions for ten seconds; 0: 10000/s."`
 }
 
 // Restart is the pause before a bridge connects again: decorrelated jitter
@@ -77,7 +77,6 @@ type Topic struct {
 	LocalPrefix  string `yaml:"local_prefix" check:"prefix" doc:"What stands before the filter here."`
 	RemotePrefix string `yaml:"remote_prefix" check:"prefix" doc:"What stands before the filter there."`
 	Retain       string `yaml:"retain" default:"keep" enum:"keep,strip" doc:"Keep or take off the retain flag."`
-	OnFull       string `yaml:"on_full" enum:"reject,drop_oldest,drop_newest,latest_per_topic" doc:"What happens when the queue is full; default: queue.on_full."`
 }
 
 // ClientTLS is a client's side of TLS.

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gatewayd/bridge"
 	"gatewayd/sensors"
 )
 
@@ -132,16 +133,24 @@ func (c *collector) bridges(e emitter) {
 		return
 	}
 	for _, b := range c.s.o.Bridges() {
-		e.gauge("bridge_up", "1 while the bridge is connected.", truth(b.Up), "bridge", b.Name)
-		e.gauge("bridge_queue_messages", "Messages that wait for the other broker.", float64(b.Queued), "bridge", b.Name)
-		e.gauge("bridge_queue_bytes", "Bytes that wait for the other broker.", float64(b.QueuedBytes), "bridge", b.Name)
-		e.gauge("bridge_oldest_age_seconds", "Age of the oldest message that waits.", b.OldestAge, "bridge", b.Name)
+		age := 0.0
+		if b.Oldest > 0 {
+			age = max(time.Since(time.UnixMilli(b.Oldest)).Seconds(), 0)
+		}
+		e.gauge("bridge_up", "1 while the bridge is connected.", truth(b.State == bridge.Connected), "bridge", b.Name)
+		e.gauge("bridge_queue_messages", "Messages that wait for the other broker.", float64(b.QueueMessages), "bridge", b.Name)
+		e.gauge("bridge_queue_bytes", "Bytes that wait for the other broker.", float64(b.QueueBytes), "bridge", b.Name)
+		e.gauge("bridge_oldest_age_seconds", "Age of the oldest message that waits.", age, "bridge", b.Name)
 		e.gauge("bridge_inflight", "Messages sent and not yet acknowledged.", float64(b.Inflight), "bridge", b.Name)
-		e.gauge("bridge_rtt_seconds", "Round trip of the last acknowledgement.", b.RoundTrip, "bridge", b.Name)
-		e.counter("bridge_forwarded_total", "Messages carried, by direction.", b.Sent, "bridge", b.Name, "direction", "out")
-		e.counter("bridge_forwarded_total", "Messages carried, by direction.", b.Received, "bridge", b.Name, "direction", "in")
+		e.gauge("bridge_rtt_seconds", "Round trip of acknowledgements, smoothed.", b.RoundTrip.Seconds(), "bridge", b.Name)
+		e.counter("bridge_forwarded_total", "Messages carried, by direction.", b.Out, "bridge", b.Name, "direction", "out")
+		e.counter("bridge_forwarded_total", "Messages carried, by direction.", b.In, "bridge", b.Name, "direction", "in")
+		e.counter("bridge_acknowledged_total", "Messages the other broker has acknowledged.", b.Acked, "bridge", b.Name)
 		e.counter("bridge_retried_total", "Messages sent again.", b.Retried, "bridge", b.Name)
-		e.counter("bridge_reconnects_total", "Connections made.", b.Reconnects, "bridge", b.Name)
+		e.counter("bridge_reconnects_total", "Connections made.", b.Connects, "bridge", b.Name)
+		if b.CertDays != nil {
+			e.gauge("bridge_certificate_days", "Days until the other broker's certificate ends.", *b.CertDays, "bridge", b.Name)
+		}
 		for reason, n := range b.Dropped {
 			e.counter("bridge_dropped_total", "Messages dropped, by reason.", n, "bridge", b.Name, "reason", reason)
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"gatewayd/bridge"
 	"gatewayd/broker"
 	"gatewayd/sensors"
 	"gatewayd/store"
@@ -21,42 +22,23 @@ type Options struct {
 	Gateway string // id
 	Board   any    // what is known about the board, for the status
 
-	Ready    func() error // nil error: ready; else why not
-	Broker   func() broker.Stats
-	Clients  func() []broker.ClientInfo
-	Store    func() store.Stats
-	Health   func() store.Health
-	Sensors  func() []sensors.Status
-	Lines    func() []sensors.LineStatus
-	Pending  func() (waiting int, dropped uint64) // sensor messages on their way to the broker
-	Bridges  func() []Bridge
+	Ready   func() error // nil error: ready; else why not
+	Broker  func() broker.Stats
+	Clients func() []broker.ClientInfo
+	Store   func() store.Stats
+	Health  func() store.Health
+	Sensors func() []sensors.Status
+	Lines   func() []sensors.LineStatus
+	Pending func() (waiting int, dropped uint64) // sensor messages on their way to the broker
+	Bridges func() []bridge.Status
+	// Command pauses, resumes or drains a bridge; ErrNoBridge when there is none.
+	Command  func(ctx context.Context, bridge, what string) error
 	Warnings []string // what the configuration allows but is worth a second look
 
 	// Login checks a user and a password; nil lets everyone in.
 	Login func(ctx context.Context, user, password string) bool
 	TLS   *tls.Config // nil: plain HTTP
 	Log   *slog.Logger
-}
-
-// Bridge is how a bridge is doing.
-type Bridge struct {
-	Name        string    `json:"name"`
-	Up          bool      `json:"up"`
-	State       string    `json:"state"`
-	Address     string    `json:"address,omitempty"` // in use
-	Since       time.Time `json:"since,omitzero"`
-	Queued      int       `json:"queued"`
-	QueuedBytes int64     `json:"queued_bytes"`
-	OldestAge   float64   `json:"oldest_age_seconds"`
-	Inflight    int       `json:"inflight"`
-	Sent        uint64    `json:"sent"`
-	Received    uint64    `json:"received"`
-	Retried     uint64    `json:"retried"`
-	Reconnects  uint64    `json:"reconnects"`
-	// RoundTrip is the last acknowledgement's, in seconds; 0: none yet.
-	RoundTrip float64           `json:"round_trip_seconds"`
-	Dropped   map[string]uint64 `json:"dropped,omitempty"` // by reason
-	LastError string            `json:"last_error,omitempty"`
 }
 
 // Server is the HTTP server.
@@ -75,6 +57,7 @@ func New(o Options) *Server {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", s.guard(metricsHandler(s)))
 	mux.Handle("GET /api/v1/status", s.guard(http.HandlerFunc(s.status)))
+	mux.Handle("POST /api/v1/bridges/{name}/{what}", s.guard(http.HandlerFunc(s.command)))
 	mux.Handle("GET /{$}", s.guard(http.HandlerFunc(s.index)))
 	s.http = http.Server{
 		Handler:           mux,

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"gatewayd/bridge"
 	"gatewayd/broker"
 	"gatewayd/sensors"
 	"gatewayd/store"
@@ -56,7 +57,7 @@ type Status struct {
 	Problems   []string             `json:"problems,omitempty"`
 	Sensors    []sensors.Status     `json:"sensors,omitempty"`
 	Lines      []sensors.LineStatus `json:"lines,omitempty"`
-	Bridges    []Bridge             `json:"bridges,omitempty"`
+	Bridges    []bridge.Status      `json:"bridges,omitempty"`
 	Warnings   []string             `json:"warnings,omitempty"`
 	Goroutines int                  `json:"goroutines"`
 	Memory     uint64               `json:"memory_bytes"` // of the Go heap

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatewayd/auth"
+	"gatewayd/bridge"
 	"gatewayd/config"
 	"gatewayd/sensors"
 	"gatewayd/topic"
@@ -191,6 +192,13 @@ func checkFiles(c *config.Config) config.Errors {
 			}
 		}
 	}
+	for i, b := range c.Bridges {
+		if b.TLS != nil {
+			if _, err := clientTLS(b.TLS); err != nil {
+				fail(fmt.Sprintf("bridges[%d].tls", i), err)
+			}
+		}
+	}
 	if c.HTTP.TLS != nil {
 		if _, err := auth.NewServerTLS(serverTLS(c.HTTP.TLS)); err != nil {
 			fail("http.tls", err)
@@ -223,6 +231,9 @@ func warnings(c *config.Config) []string {
 	}
 	for i, b := range c.Bridges {
 		p := fmt.Sprintf("bridges[%d]", i)
+		for _, say := range bridge.Lint(bridgeOptions(c, i, "gateway", nil)) {
+			warn(p, "%s", say)
+		}
 		if b.TLS != nil && b.TLS.Insecure {
 			warn(p+".tls.insecure", "the bridge %q accepts any certificate", b.Name)
 		}

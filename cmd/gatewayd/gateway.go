@@ -155,7 +155,7 @@ func (g *gateway) start(ctx context.Context) error {
 	a := announcer{g.broker, g.id}
 	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := errors.Join(a.info(limited, g.about), a.status(limited, true)); err != nil {
+	if err := errors.Join(a.info(limited, g.about), a.status(limited, true)); err != nil && ctx.Err() == nil {
 		g.logs.Warn("own state not published", "err", err)
 	}
 	g.sensing.start(g.stages)
@@ -203,7 +203,7 @@ func (g *gateway) newWeb() (*web.Server, error) {
 			}
 			return nil
 		},
-		Bridges: g.bridges.status, Sensors: g.sensing.snapshot, Lines: g.sensing.lines, Pending: g.sensing.pending,
+		Bridges: g.bridges.status, Command: g.bridges.command, Sensors: g.sensing.snapshot, Lines: g.sensing.lines, Pending: g.sensing.pending,
 	}
 	if !config.Loopback(g.c.HTTP.Address) && !g.c.HTTP.Anonymous {
 		o.Login = g.login

@@ -112,7 +112,7 @@ configuration is a working gateway on this machine.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		newRun(), newCheck(), newConfig(), newPasswd(), newPub(), newSub(), newSensor(), newStore(), newVersion(), newMan(),
+		newRun(), newCheck(), newConfig(), newPasswd(), newPub(), newSub(), newSensor(), newStore(), newBridge(), newStatus(), newHealth(), newVersion(), newMan(),
 	)
 	return root
 }

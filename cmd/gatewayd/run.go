@@ -87,10 +87,16 @@ func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reread fu
 		defer t.Stop()
 		watchdog = t.C
 	}
+	settle := time.NewTicker(2 * time.Second)
+	defer settle.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-settle.C:
+			if g.bridges.late() {
+				g.bridges.settle(g.stages)
+			}
 		case err := <-g.stages.failed:
 			return err
 		case s := <-signals:
@@ -154,7 +160,7 @@ func (g *gateway) dump() {
 		g.logs.Info("state of a sensor", "probe", p.Name, "bus", p.Bus, "online", p.Online, "reason", p.Reason, "reads", p.Reads, "errors", p.Errors)
 	}
 	for _, br := range g.bridges.status() {
-		g.logs.Info("state of a bridge", "bridge", br.Name, "state", br.State, "addr", br.Address, "queued", br.Queued, "sent", br.Sent, "received", br.Received)
+		g.logs.Info("state of a bridge", "bridge", br.Name, "state", br.State, "addr", br.Address, "queued", br.QueueMessages, "out", br.Out, "in", br.In)
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -1,0 +1,329 @@
+package config
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Note is what became of a line of a mosquitto.conf that was not simply
+// carried over.
+type Note struct {
+	Pos    Position
+	Option string
+	Text   string
+	// Lost is set when something the line asked for is missing now; otherwise
+	// the note explains why nothing is.
+	Lost bool
+}
+
+func (n Note) String() string {
+	what := "note"
+	if n.Lost {
+		what = "not carried over"
+	}
+	return oneLine(fmt.Sprintf("%s: %s: %s: %s", n.Pos, n.Option, what, n.Text))
+}
+
+// LoadMosquitto reads a mosquitto.conf with everything it includes. version
+// is the Mosquitto it was written for ("1.4" to "2.1"; empty: 2.1), because an
+// option that is absent means what that version meant.
+func LoadMosquitto(file, version string, o Options) (*Config, []Note, error) {
+	env := o.Environment.withDefaults()
+	c := &Config{positions: map[string]Position{}, refs: map[string]string{}, byName: map[string]bool{}, changed: map[string]bool{}}
+	setDefaults(reflect.ValueOf(c).Elem())
+	m := &mosquitto{c: c, env: env, version: version}
+	if m.version == "" {
+		m.version = "2.1"
+	}
+	if !slices.Contains(mosquittoVersions, m.version) {
+		return nil, nil, Errors{{Problem: fmt.Sprintf("Mosquitto %s is not known", version), Remedy: "write one of " + strings.Join(mosquittoVersions, ", ")}}
+	}
+	m.defaults()
+	m.file(file, 0)
+	if len(m.errs) == 0 {
+		m.finish()
+	}
+	d := &decoder{c: c}
+	if o.Port != 0 {
+		d.override(c, o.Port)
+	}
+	if o.DataDir != "" {
+		c.Gateway.DataDir = o.DataDir
+	}
+	if o.Board != "" {
+		c.Board.Kind = o.Board
+	}
+	if c.Gateway.DataDir == "" {
+		c.Gateway.DataDir = defaultDataDir(env)
+	}
+	errs := append(m.errs, d.errs...)
+	if len(errs) == 0 {
+		errs = c.validate()
+	}
+	if len(errs) > 0 {
+		return nil, m.notes, errs.sorted(c.files)
+	}
+	return c, m.notes, nil
+}
+
+var mosquittoVersions = []string{"1.4", "1.5", "1.6", "2.0", "2.1"}
+
+// mosquitto carries one mosquitto.conf over.
+type mosquitto struct {
+	c       *Config
+	env     Environment
+	version string
+	notes   []Note
+	errs    Errors
+
+	pos      Position // of the line at hand
+	option   string
+	listener int // index of the listener that options belong to; -1: the default one
+	bridge   int // index of the bridge; -1: none yet
+
+	general     mosquittoListener // what stands before the first listener
+	listeners   []mosquittoListener
+	bridges     []mosquittoBridge
+	perListener bool
+	anonymous   *bool // allow_anonymous outside of listeners
+	passwords   bool
+	plugin      string // the last plugin named
+	location    string // persistence_location
+	database    string // persistence_file
+	queued      int    // max_queued_messages
+	logTypes    []string
+	logDests    []string
+	ports       bool // port or bind_address: the default listener is wanted
+}
+
+// mosquittoListener is a listener with what decides late.
+type mosquittoListener struct {
+	Listener
+	pos                 Position
+	host, port, domain  string
+	anonymous           *bool
+	cafile, capath      string
+	cert, key           string
+	requireCert         bool
+	identity, crl, tls  string
+	psk, api            bool
+	tlsPos              Position
+	websocketsRequested bool
+}
+
+// older reports whether the configuration is for a Mosquitto before version.
+func (m *mosquitto) older(version string) bool {
+	return slices.Index(mosquittoVersions, m.version) < slices.Index(mosquittoVersions, version)
+}
+
+// defaults are what Mosquitto takes for options that are absent.
+func (m *mosquitto) defaults() {
+	m.listener, m.bridge = -1, -1
+	m.queued = 1000
+	m.database = "mosquitto.db"
+	m.c.HTTP.Address = "off"
+	m.c.Board.Kind = "none"
+	m.c.MQTT.QueueFull = "drop_newest"
+	m.c.Store.Persistence = false
+	if m.older("2.0") {
+		m.queued = 100
+	}
+	if m.older("2.1") {
+		m.c.MQTT.MaxPacketSize = 268_435_460
+	}
+	setDefaults(reflect.ValueOf(&m.general.Listener).Elem())
+	m.general.Limits = m.c.MQTT.Limits
+	m.general.pos = Position{}
+}
+
+func (m *mosquitto) note(lost bool, format string, args ...any) {
+	m.notes = append(m.notes, Note{m.pos, m.option, fmt.Sprintf(format, args...), lost})
+}
+
+func (m *mosquitto) fail(remedy, format string, args ...any) {
+	m.errs = append(m.errs, &Error{Pos: m.pos, Path: m.option, Problem: fmt.Sprintf(format, args...), Remedy: remedy})
+}
+
+// file reads one file; include_dir may lead to more.
+func (m *mosquitto) file(name string, depth int) {
+	if depth > 8 {
+		m.fail("remove the circle", "include_dir leads around in a circle")
+		return
+	}
+	text, err := m.env.ReadFile(name)
+	if err != nil {
+		m.errs = append(m.errs, &Error{Pos: Position{File: name}, Problem: fileProblem("the configuration", err), Remedy: "name an existing mosquitto.conf"})
+		return
+	}
+	m.c.files = append(m.c.files, name)
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, maxText)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(strings.ReplaceAll(lines.Text(), "\t", " "))
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		option, value, _ := strings.Cut(line, " ")
+		m.pos, m.option = Position{File: name, Line: n}, option
+		m.line(option, strings.TrimSpace(value), depth)
+	}
+	if err := lines.Err(); err != nil {
+		m.errs = append(m.errs, &Error{Pos: Position{File: name}, Problem: "cannot be read: " + err.Error(), Remedy: "check that it is a text file"})
+	}
+}
+
+func (m *mosquitto) line(option, value string, depth int) {
+	switch {
+	case option == "include_dir":
+		m.include(value, depth)
+		return
+	case strings.HasPrefix(option, "auth_opt_"), strings.HasPrefix(option, "plugin_opt_"):
+		m.pluginOption(option[strings.Index(option, "opt_")+4:], value)
+		return
+	}
+	carry, ok := mosquittoOptions[option]
+	if !ok {
+		remedy := didYouMean(option, mosquittoNames())
+		if !strings.HasPrefix(remedy, "did") {
+			remedy = "this is no option of Mosquitto"
+		}
+		m.note(true, "unknown option; %s", remedy)
+		return
+	}
+	if value == "" && option != "mount_point" {
+		m.fail("write its value or remove the line", "has no value")
+		return
+	}
+	carry(m, value)
+}
+
+// include reads the files of a folder whose names end in .conf, in order.
+func (m *mosquitto) include(dir string, depth int) {
+	names, err := m.env.ReadDir(dir)
+	if err != nil {
+		m.fail("let gatewayd read it", "%s", fileProblem("the folder "+dir, err))
+		return
+	}
+	slices.Sort(names)
+	at := m.pos
+	for _, n := range names {
+		if strings.HasSuffix(n, ".conf") && !strings.HasPrefix(n, ".") {
+			m.file(filepath.Join(dir, n), depth+1)
+		}
+	}
+	m.pos = at
+}
+
+// pluginOption understands the options of the plugins that only replace an
+// option of old.
+func (m *mosquitto) pluginOption(name, value string) {
+	plugin := filepath.Base(m.plugin)
+	switch {
+	case strings.Contains(plugin, "password_file") && name == "password_file":
+		m.passwordFile(value)
+	case strings.Contains(plugin, "acl_file") && name == "acl_file":
+		m.aclFile(value)
+	case strings.Contains(plugin, "sqlite"):
+		m.note(false, "the store needs no such setting: what is acknowledged is on the card")
+	default:
+		m.note(true, "the plugin %s is not loaded", plugin)
+	}
+}
+
+func (m *mosquitto) passwordFile(value string) {
+	if m.c.Auth.PasswordFile != "" && m.c.Auth.PasswordFile != value {
+		m.note(true, "there is one password file for all listeners, %s; join the two", m.c.Auth.PasswordFile)
+		return
+	}
+	m.c.Auth.PasswordFile = value
+	m.place("auth.password_file")
+}
+
+func (m *mosquitto) aclFile(value string) {
+	if m.c.Auth.ACLFile != "" && m.c.Auth.ACLFile != value {
+		m.note(true, "there is one ACL file for all listeners, %s; join the two", m.c.Auth.ACLFile)
+		return
+	}
+	m.c.Auth.ACLFile = value
+	m.place("auth.acl_file")
+}
+
+// place remembers the line at hand as the place of a value.
+func (m *mosquitto) place(path string) {
+	m.c.positions[path], m.c.byName[path], m.c.changed[path] = m.pos, true, true
+}
+
+// current is the listener that the options at hand belong to.
+func (m *mosquitto) current() *mosquittoListener {
+	if m.listener < 0 {
+		return &m.general
+	}
+	return &m.listeners[m.listener]
+}
+
+// finish puts the collected parts together.
+func (m *mosquitto) finish() {
+	m.finishListeners()
+	m.c.MQTT.MaxQueuedMessages = m.queued
+	m.finishLog()
+	m.finishStore()
+	m.finishBridges()
+}
+
+func (m *mosquitto) finishStore() {
+	if m.location == "" {
+		return
+	}
+	if m.c.Store.Persistence {
+		m.c.Gateway.DataDir = filepath.Join(m.location, "gatewayd")
+		m.option = "persistence_location"
+		m.pos = m.c.Pos("gateway.data_dir")
+		m.note(false, "what Mosquitto had saved is taken over by: gatewayd store import -d %s %s", m.c.Gateway.DataDir, filepath.Join(m.location, m.database))
+	}
+}
+
+func (m *mosquitto) finishLog() {
+	if len(m.logDests) > 0 {
+		m.c.Log.To = m.logDests
+	}
+	if len(m.logTypes) == 0 {
+		return
+	}
+	has := func(t string) bool { return slices.Contains(m.logTypes, t) }
+	switch {
+	case has("none"):
+		m.c.Log.To = []string{"none"}
+	case has("all") || has("debug"):
+		m.c.Log.Level = "debug"
+	case has("information") || has("notice") || has("subscribe") || has("unsubscribe"):
+		m.c.Log.Level = "info"
+	case has("warning"):
+		m.c.Log.Level = "warn"
+	default:
+		m.c.Log.Level = "error"
+	}
+}
+
+// hostname is what Mosquitto begins a bridge's client id with.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+func mosquittoNames() []string {
+	names := []string{"include_dir"}
+	for n := range mosquittoOptions {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}

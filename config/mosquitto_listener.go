@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"reflect"
+	"strings"
+)
+
+// newListener is "listener port [bind address/host/unix socket path]".
+func (m *mosquitto) newListener(value string) {
+	port, host, _ := strings.Cut(value, " ")
+	host = strings.TrimSpace(host)
+	if _, ok := m.number(port, 0, 65535); !ok {
+		return
+	}
+	l := mosquittoListener{pos: m.pos, port: port, host: host}
+	setDefaults(reflect.ValueOf(&l.Listener).Elem())
+	l.Limits = m.c.MQTT.Limits
+	m.listeners = append(m.listeners, l)
+	m.listener, m.bridge = len(m.listeners)-1, -1
+}
+
+func (m *mosquitto) protocol(value string) {
+	l := m.current()
+	switch value {
+	case "mqtt":
+	case "websockets":
+		l.WebSocket = true
+	case "http_api":
+		l.api = true
+		m.note(true, "use gatewayd's own HTTP server: http.address")
+	default:
+		m.note(true, "there is no protocol %s", value)
+	}
+}
+
+func identity(what string) func(*mosquitto, string) {
+	return func(m *mosquitto, value string) {
+		if v, ok := m.truth(value); ok && v {
+			m.current().identity = what
+		}
+	}
+}
+
+func (m *mosquitto) tlsVersion(value string) {
+	v := strings.TrimPrefix(value, "tlsv")
+	if v != "1.2" && v != "1.3" {
+		m.note(true, "%s is not safe; TLS 1.2 is the oldest", value)
+		v = "1.2"
+	}
+	m.current().tls = v
+}
+
+func (m *mosquitto) preShared(string) {
+	m.current().psk = true
+	m.note(true, "there are no pre-shared keys: use certificates; the listener is left out")
+}
+
+// finishListeners decides what depends on several lines.
+func (m *mosquitto) finishListeners() {
+	all := m.listeners
+	if m.ports || len(all) == 0 {
+		first := m.general
+		if first.port == "" {
+			first.port = "1883"
+		}
+		if !m.ports && !m.older("2.0") && len(m.listeners) == 0 { // 2.0 and later open nothing to the network unasked
+			first.host = "localhost"
+			if m.anonymous == nil && m.c.Auth.PasswordFile == "" {
+				first.anonymous = new(true)
+			}
+		}
+		all = append([]mosquittoListener{first}, all...)
+	} else if m.general.cert != "" {
+		m.option, m.pos = "certfile", m.general.tlsPos
+		m.note(true, "it stands before the first listener, which does not use it")
+	}
+	for _, l := range all {
+		if l.psk || l.api {
+			continue
+		}
+		m.addListener(l)
+	}
+}
+
+func (m *mosquitto) addListener(l mosquittoListener) {
+	path := fmt.Sprintf("listeners[%d]", len(m.c.Listeners))
+	at := l.pos
+	if at.IsZero() && len(m.c.files) > 0 {
+		at = Position{File: m.c.files[0]}
+	}
+	m.c.positions[path], m.c.positions[path+".address"] = at, at
+	m.pos, m.option = at, "listener"
+	out := l.Listener
+	switch {
+	case l.port == "0" && l.host != "":
+		out.Address = "unix:" + l.host
+		out.SocketMode = "0666" // as Mosquitto makes them, less the umask
+	case l.host == "localhost":
+		out.Address = "127.0.0.1:" + l.port
+		if l.domain == "ipv6" {
+			out.Address = "[::1]:" + l.port
+		}
+	case l.host != "":
+		out.Address = net.JoinHostPort(strings.Trim(l.host, "[]"), l.port)
+	case l.domain == "ipv4":
+		out.Address = "0.0.0.0:" + l.port
+	case l.domain == "ipv6":
+		out.Address = "[::]:" + l.port
+	default:
+		out.Address = ":" + l.port
+	}
+	if l.WebSocket {
+		out.Path = "/"
+	}
+	out.MaxKeepalive = max(out.MaxKeepalive, 10)
+	if l.MaxKeepalive == 0 {
+		out.MaxKeepalive = 65535
+	}
+	if out.MaxPacketSize == 0 { // Mosquitto's "no bound"
+		out.MaxPacketSize = 268_435_460
+	}
+	m.listenerTLS(&out, l, path)
+	switch {
+	case l.anonymous != nil:
+		out.Anonymous = *l.anonymous
+	case m.anonymous != nil:
+		out.Anonymous = *m.anonymous
+	default:
+		out.Anonymous = m.older("2.0") && m.c.Auth.PasswordFile == ""
+	}
+	m.c.byName[path+".anonymous"] = true
+	if out.Anonymous && !Loopback(out.Address) {
+		m.note(false, "everyone who reaches %s may log in without a password, as with Mosquitto", out.Address)
+	}
+	m.c.Listeners = append(m.c.Listeners, out)
+}
+
+func (m *mosquitto) listenerTLS(out *Listener, l mosquittoListener, path string) {
+	if l.cert == "" {
+		return
+	}
+	out.TLS = &TLS{}
+	setDefaults(reflect.ValueOf(out.TLS).Elem())
+	out.TLS.Cert, out.TLS.Key = l.cert, l.key
+	m.c.positions[path+".tls"] = l.tlsPos
+	if l.tls != "" {
+		out.TLS.MinVersion = l.tls
+	}
+	if l.requireCert {
+		out.TLS.ClientCA = l.cafile
+		if l.cafile == "" {
+			out.TLS.ClientCA = l.capath
+		}
+		out.TLS.RequireClientCert = true
+		out.TLS.CRL = l.crl
+		if l.identity != "" {
+			out.TLS.Identity = l.identity
+		}
+	}
+}
