@@ -278,21 +278,36 @@ func (c *conn) fail(t *turn, err error) {
 		return
 	}
 	code := mqtt.CodeOf(err)
-	switch c.state {
-	case waiting, connecting:
-		if errors.Is(err, mqtt.ErrUnsupportedVersion) || c.state == connecting && c.version != 0 && code != mqtt.MalformedPacket {
-			c.refuse(t, code, err)
-			return
-		}
-		if c.state == waiting && c.version == 0 { // not even a CONNECT: close without a word
-			c.end(t, err)
-			c.tr.abort(t)
-			return
-		}
+	if c.state == connected {
+		c.bye(t, code, reasonOf(err), err)
+		return
+	}
+	if c.mayRefuse(code, err) {
 		c.refuse(t, code, err)
 		return
 	}
-	c.bye(t, code, reasonOf(err), err)
+	c.end(t, err)
+	c.tr.abort(t)
+}
+
+// mayRefuse says whether CONNACK is the answer before the session is open. What
+// is not even a CONNECT of a version that is known, or in 3.x not a valid one, is
+// closed without a word [MQTT-3.1.4-1] of 3.1.1.
+func (c *conn) mayRefuse(code mqtt.ReasonCode, err error) bool {
+	switch {
+	case errors.Is(err, mqtt.ErrUnsupportedVersion):
+		return true
+	case c.version == mqtt.V5:
+		return true
+	case c.version == 0:
+		return false
+	}
+	switch code {
+	case mqtt.UnsupportedProtocolVersion, mqtt.ClientIDNotValid, mqtt.BadUsernameOrPassword, mqtt.NotAuthorized,
+		mqtt.ServerUnavailable, mqtt.ServerBusy, mqtt.QuotaExceeded, mqtt.Banned:
+		return true
+	}
+	return false
 }
 
 // bye sends DISCONNECT with the code, where the version has that, and closes.

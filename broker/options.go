@@ -48,7 +48,8 @@ type Options struct {
 	// UpgradeOutgoingQoS delivers with the subscription's QoS even when the
 	// message was published with less.
 	UpgradeOutgoingQoS bool
-	// AllowDuplicates sends a message once for each overlapping subscription.
+	// AllowDuplicates sends a message once for each overlapping subscription of a
+	// session that ends with its connection; durable ones get one copy.
 	AllowDuplicates bool
 	// CheckRetainSource asks Auth again whether the publisher of a retained
 	// message may still publish it, whenever it is replayed.

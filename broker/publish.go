@@ -51,8 +51,8 @@ type pubOp struct {
 	joins []*pubOp        // repeats that are answered with this one
 	done  func(error)     // inside the process
 
-	ready   bool
-	err     error
+	ready bool
+	err   error
 	// parts is who still works on the op: the receipt, and whoever submitted it
 	// until launched. The last one goes on with fn.
 	parts   atomic.Int32

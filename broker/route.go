@@ -62,7 +62,7 @@ func (t *turn) match(name string) *route {
 	}
 	merge := !b.opt().AllowDuplicates
 	var places map[*session]int
-	if merge && len(t.matches) > 16 {
+	if len(t.matches) > 16 {
 		places = make(map[*session]int, len(t.matches))
 	}
 	checked := b.auth() != nil
@@ -75,7 +75,8 @@ func (t *turn) match(name string) *route {
 		if checked && !b.mayDeliver(sub.s.who(), b.unmounted(sub.s, name)) {
 			continue
 		}
-		if merge {
+		// The store keeps one copy for a session, whatever the option says.
+		if merge || sub.s.keeps.Load() {
 			if i := r.place(sub.s, places); i >= 0 {
 				r.targets[i].add(sub)
 				continue

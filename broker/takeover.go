@@ -111,6 +111,9 @@ func (c *conn) attachLocked(s *session, expiry uint32) (changed bool) {
 	p := h.p
 	first := s.client == nil
 	changed = first || s.expiry != expiry || s.client.Username != c.client.Username || s.version != p.Version || s.mount != c.ln.MountPoint
+	if s.keeps.Load() != (expiry > 0) {
+		c.b.gen.Add(1) // durable sessions are merged in routes
+	}
 	if !first && (s.client.Username != c.client.Username || s.client.Listener != c.client.Listener) {
 		c.b.gen.Add(1) // rights may differ: routes are to be found again
 	}
