@@ -125,11 +125,16 @@ func newHouse(t *testing.T, so sim.Options, o sensors.Options) *house {
 	if h.sched, err = sensors.New(o); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = h.sched.Run(ctx) }()
-	h.stop = func() { cancel(); <-done; b.Close() }
+	h.stop = run(t, b, h.sched)
 	return h
+}
+
+// run starts a scheduler and gives what stops it and its board.
+func run(tb testing.TB, b *sim.Board, s *sensors.Scheduler) (stop func()) {
+	ctx, cancel := context.WithCancel(tb.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Run(ctx) }()
+	return func() { cancel(); <-done; b.Close() }
 }
 
 func room1(every time.Duration) sensors.ProbeConfig {

@@ -48,7 +48,7 @@ func newLayers(o Options) (*layers, error) {
 			return &ConfigError{List: "muxes", Index: i, Name: c.Name, Field: field, Err: err}
 		}
 		if c.Name == "" || strings.ContainsAny(c.Name, "/:") || l.muxes[c.Name] != nil {
-			return nil, wrong("name", fmt.Errorf("a multiplexer needs a name of its own without / and :"))
+			return nil, wrong("name", fmt.Errorf("a multiplexer needs a name of its own, without a slash or a colon"))
 		}
 		if c.Driver != "" && c.Driver != "pca9548" && c.Driver != "tca9548" {
 			return nil, wrong("driver", fmt.Errorf("%q is not pca9548 or tca9548", c.Driver))
