@@ -58,14 +58,14 @@ func TestReadProxy(t *testing.T) {
 		{"cut short", proxyV2, proxied{}, "EOF"},
 	} {
 		near, far := net.Pipe()
+		in := append(bytes.Clone(tc.in), "\x10rest"...)
+		if tc.name == "cut short" {
+			in = tc.in
+		}
 		go func() {
-			far.Write(append(bytes.Clone(tc.in), "\x10rest"...))
+			far.Write(in)
 			far.Close()
 		}()
-		if tc.name == "cut short" {
-			near, far = net.Pipe()
-			go func() { far.Write(tc.in); far.Close() }()
-		}
 		got, err := readProxy(near)
 		switch {
 		case tc.err == "" && (err != nil || got != tc.want):
