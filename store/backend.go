@@ -14,6 +14,7 @@ type backend interface {
 	// scan calls f for the keys with the prefix from start on, in order; value
 	// is nil with keysOnly, size is the value's in any case.
 	scan(prefix, start []byte, keysOnly bool, f func(key, value []byte, size int) error) error
+	reclaim() error // gives space back that deletions left
 	close() error
 }
 

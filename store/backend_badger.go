@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
 )
 
 // badgerBackend keeps the records in badger. Each write is one synced
@@ -34,6 +36,9 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err := removeEmptyLogs(dir); err != nil {
 		return nil, err
 	}
+	if err := checkTables(dir, t); err != nil {
+		return nil, err
+	}
 	db, err := openQuietly(t.badger(dir).WithLogger(badgerLog{log}))
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
@@ -49,6 +54,29 @@ func openQuietly(o badger.Options) (db *badger.DB, err error) {
 		}
 	}()
 	return badger.Open(o)
+}
+
+// checkTables opens each table that the manifest names: badger does so in
+// goroutines of its own, where nobody can catch its panic over a damaged one.
+func checkTables(dir string, t tuning) error {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer f.Close()
+	m, _, err := badger.ReplayManifestFile(f, 0, t.badger(dir))
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	for id := range m.Tables {
+		if err := readTable(table.NewFilename(id, dir), t, nil); err != nil {
+			return fmt.Errorf("store: table %d: %w", id, err)
+		}
+	}
+	return nil
 }
 
 // removeEmptyLogs removes log files without content: badger makes them in two

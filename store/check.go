@@ -12,7 +12,7 @@ func (s *Store) Check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.be == nil {
-		return ErrClosed
+		return s.stateErrLocked()
 	}
 	k := checker{be: s.be, bodies: make(map[uint64]map[MessageID]bool)}
 	if err := k.read(); err != nil {

@@ -18,6 +18,9 @@ func (s *Store) runCommitter(ctx context.Context) {
 	defer timer.Stop()
 	var c cut
 	for ctx.Err() == nil {
+		if !s.healthy(ctx) {
+			continue
+		}
 		s.mu.Lock()
 		s.cutLocked(&c, s.since(), false)
 		idle := c.empty()
@@ -55,6 +58,12 @@ func (s *Store) pauseLocked() time.Duration {
 		return 0
 	}
 	until := min(now+time.Minute, s.nextChoreLocked(), s.swept+sweepEvery)
+	if s.freed > 0 {
+		until = min(until, now+reclaimPause/2)
+	}
+	if s.full {
+		until = min(until, now+spaceEvery)
+	}
 	if len(s.lazy) > 0 {
 		until = min(until, s.lazyDue)
 	}
@@ -93,6 +102,9 @@ func (s *Store) periodic() {
 		s.swept = now
 		s.sweepLocked(now)
 	}
+	if s.reclaimDueLocked(s.since()) {
+		s.reclaimLocked()
+	}
 }
 
 // drain commits everything there is.
@@ -107,6 +119,7 @@ func (s *Store) drain() {
 		}
 		s.cutLocked(&c, s.since(), true)
 		if c.empty() {
+			s.publishedSeq = s.seq
 			s.flushedLocked()
 			s.mu.Unlock()
 			return
@@ -120,6 +133,9 @@ func (s *Store) drain() {
 func (s *Store) commit(c *cut) {
 	began := s.since()
 	err := s.writeCut(c)
+	if err == nil && s.dir != "" {
+		s.spaceUsed += int64(c.full.size)
+	}
 	took := s.since() - began
 	s.mu.Lock()
 	if err != nil {
@@ -221,6 +237,7 @@ func (s *Store) publishLocked(c *cut, now time.Duration) {
 		}
 	}
 	s.publishedSeq = max(s.publishedSeq, c.seq)
+	s.publishedMessage = c.upto
 	for _, sub := range c.subs {
 		sub.writing = false
 		s.pendingBytes -= sub.bytes

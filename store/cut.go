@@ -218,6 +218,12 @@ func (s *Store) deadLocked(c *cut, force bool, budget int) {
 	for ; n < len(s.dead) && c.w.size < budget; n++ {
 		c.w.delete(c.w.key(prefixGroup, s.dead[n]))
 	}
+	if n > 0 {
+		bytes := s.deadBytes * int64(n) / int64(len(s.dead))
+		s.freed += bytes
+		s.deadBytes -= bytes
+		s.freedAt = s.since()
+	}
 	if s.dead = s.dead[n:]; len(s.dead) == 0 {
 		s.dead, s.deadBytes = nil, 0
 	}

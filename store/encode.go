@@ -62,6 +62,7 @@ func (s *Store) applyHold(c *cut, o *op) {
 	ss := o.ss
 	if ss.cut != s.cutNo {
 		ss.cut = s.cutNo
+		ss.before = append(ss.before[:0], ss.holds...)
 		c.holds = append(c.holds, ss)
 	}
 	i, found := ss.hold(o.pid)

@@ -1,6 +1,11 @@
 package store
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Health is the store's state in words.
 type Health struct {
@@ -20,31 +25,198 @@ func (s *Store) Health() Health {
 		h.Reasons = append(h.Reasons, "closed")
 	}
 	if s.full {
-		h.Reasons = append(h.Reasons, "the disk is full")
+		h.Reasons = append(h.Reasons, "the disk is full: messages that must be kept are refused until there is space")
 	}
 	if s.meter.lost > 0 {
 		h.Reasons = append(h.Reasons, fmt.Sprintf("%d queued messages were lost to corruption", s.meter.lost))
+	}
+	if s.salvaged != "" {
+		h.Reasons = append(h.Reasons, s.salvaged)
 	}
 	h.OK = len(h.Reasons) == 0
 	return h
 }
 
-// failLocked is called when a transaction could not be made durable. badger has
-// it in its memtable nevertheless, so nothing that this badger says can be
-// trusted from here on: everything that waits is refused.
+// repair undoes a transaction that failed: badger has it in its memtable all the
+// same and may yet make it durable, while its publishers were refused and will
+// repeat. Messages of it that came back would be delivered twice, and holds of
+// it would swallow the repeat.
+type repair struct {
+	groups []queueRef // records of groups that were refused; session 0: the body
+	holds  map[SessionID][]hold
+	upto   MessageID // messages after it were refused
+}
+
+// failLocked is called when a transaction could not be made durable. Nothing
+// that this badger says can be trusted from here on: everything that waits is
+// refused, and the committer opens the store anew.
 func (s *Store) failLocked(c *cut, err error) {
 	s.state, s.failure = stateFailed, err
 	s.opts.Log.Error("the store cannot write", "err", err)
-	refuse := func(sub *submission) {
-		s.completeLocked(sub, Receipt{Err: ErrFailed})
+	r := &repair{holds: make(map[SessionID][]hold), upto: s.publishedMessage}
+	for i := range c.built {
+		b := &c.built[i]
+		r.groups = append(r.groups, queueRef{b.ss.id, b.g.gid}, queueRef{0, b.g.gid})
 	}
+	for _, ss := range c.holds {
+		r.holds[ss.id] = slices.Clone(ss.before)
+	}
+	s.repair = r
 	for _, sub := range c.subs {
-		refuse(sub)
+		s.completeLocked(sub, Receipt{Err: ErrFailed})
 	}
 	for _, sub := range s.pending[s.pendingHead:] {
 		if !sub.over {
-			refuse(sub)
+			s.completeLocked(sub, Receipt{Err: ErrFailed})
 		}
 	}
 	s.pending, s.pendingHead, s.pendingOver, s.pendingBytes = nil, 0, 0, 0
+	s.flushedLocked()
+}
+
+// healPause is how long the committer waits between attempts to open a store
+// whose disk has failed.
+const healPause = time.Second
+
+// healthy watches the disk's space and, when the disk has failed, tries to open
+// the store anew; false means that it is still failed.
+func (s *Store) healthy(ctx context.Context) bool {
+	s.mu.Lock()
+	failed := s.state == stateFailed
+	s.mu.Unlock()
+	if !failed {
+		s.watchSpace()
+		return true
+	}
+	if err := s.reopen(); err != nil {
+		s.mu.Lock()
+		s.failure = err
+		s.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(healPause):
+		}
+		return false
+	}
+	s.opts.Log.Info("the store works again")
+	return true
+}
+
+// reopen closes what badger had in memory, opens the files, undoes the failed
+// transaction, verifies, and puts what it found in place of the old index.
+func (s *Store) reopen() error {
+	s.mu.Lock()
+	old, r := s.be, s.repair
+	s.be = nil
+	s.mu.Unlock()
+	if old != nil {
+		if err := old.close(); err != nil {
+			s.opts.Log.Warn("the failed store did not close well", "err", err)
+		}
+	}
+	fresh := &Store{opts: s.opts, dir: s.dir, tune: s.tune, start: s.start}
+	fresh.clearLocked()
+	be, err := fresh.openBackend()
+	if err != nil {
+		return err
+	}
+	fresh.be = be
+	if err := r.apply(be); err != nil {
+		be.close()
+		return err
+	}
+	if err := fresh.restore(); err != nil {
+		be.close()
+		return err
+	}
+	if err := fresh.Check(); err != nil && len(fresh.chores) == 0 {
+		s.opts.Log.Error("the store does not agree with itself after the failure", "err", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.be, s.repair, s.state, s.failure = be, nil, stateOpen, nil
+	s.adoptLocked(fresh)
+	return nil
+}
+
+// adoptLocked takes over the index of a store that was opened anew, and keeps
+// what only memory knows.
+func (s *Store) adoptLocked(fresh *Store) {
+	s.nextMessage, s.nextSession = max(s.nextMessage, fresh.nextMessage), max(s.nextSession, fresh.nextSession)
+	s.keptMessages, s.keptSessions = fresh.keptMessages, fresh.keptSessions
+	s.groups, s.bodies, s.messages, s.bytes = fresh.groups, fresh.bodies, fresh.messages, fresh.bytes
+	s.chores, s.exact, s.dead, s.deadBytes = fresh.chores, nil, nil, fresh.deadBytes
+	s.retainedChunks = fresh.retainedChunks
+	s.upto, s.publishedMessage = fresh.upto, fresh.upto
+	s.cutSeq, s.publishedSeq = s.seq, s.seq
+	s.memBytes = 0
+	for id, ss := range fresh.sessions {
+		was := s.sessions[id]
+		if was == nil {
+			continue
+		}
+		ss.limits, ss.topics, ss.rtt = was.limits, was.topics, was.rtt
+		ss.handed, ss.waiting, ss.waitBits = was.handed, 0, 0
+		for i := range ss.qs {
+			ss.qs[i].walk(ss.handed, func(e entry) bool {
+				ss.waiting++
+				ss.waitBits += int64(e.size)
+				return true
+			})
+		}
+		for _, m := range was.memq {
+			if m.m != nil {
+				ss.memq = append(ss.memq, m)
+				s.countLocked(ss, m.id, m.e.size)
+				s.memBytes += int64(m.e.size)
+			}
+		}
+	}
+	s.sessions = fresh.sessions
+}
+
+// apply writes the opposite of the failed transaction.
+func (r *repair) apply(be backend) error {
+	if r == nil {
+		return nil
+	}
+	var w writes
+	for _, q := range r.groups {
+		if q.session == 0 {
+			w.delete(w.key(prefixGroup, q.group))
+		} else {
+			w.delete(w.key(prefixQueue, uint64(q.session), q.group))
+		}
+	}
+	for id, holds := range r.holds {
+		ss := session{holds: holds}
+		if v := ss.holdRecord(nil); v != nil {
+			w.put(w.key(prefixHold, uint64(id)), v)
+		} else {
+			w.delete(w.key(prefixHold, uint64(id)))
+		}
+	}
+	err := be.scan([]byte(prefixFlight), nil, false, func(key, value []byte, _ int) error {
+		var f flightRecord
+		if _, err := f.UnmarshalMsg(value); err != nil {
+			return err
+		}
+		ss := session{mark: f.Mark}
+		for i, pid := range f.Packets {
+			ss.flights = append(ss.flights, flight{pid: pid, id: MessageID(f.Messages[i]), released: f.Released[i] != 0})
+		}
+		if !slices.ContainsFunc(ss.flights, func(f flight) bool { return f.id > r.upto }) {
+			return nil
+		}
+		if v := ss.flightRecord(nil, r.upto); v != nil {
+			w.put(slices.Clone(key), v)
+		} else {
+			w.delete(slices.Clone(key))
+		}
+		return nil
+	})
+	if err != nil || len(w.list) == 0 {
+		return err
+	}
+	return be.write(&w)
 }

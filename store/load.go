@@ -166,7 +166,7 @@ func (s *Store) Get(key string) ([]byte, error) {
 		return slices.Clone(v.value), nil
 	}
 	if be == nil {
-		return nil, ErrClosed
+		return nil, s.unusable()
 	}
 	var value []byte
 	err := be.get([]byte(prefixValue+key), func(b []byte) error {
@@ -187,7 +187,7 @@ func (s *Store) Scan(prefix, after string, f func(key string, value []byte) bool
 	be := s.be
 	s.mu.Unlock()
 	if be == nil {
-		return ErrClosed
+		return s.unusable()
 	}
 	return be.scan([]byte(prefixValue+prefix), []byte(prefixValue+after), false, func(k, value []byte, _ int) error {
 		key := string(k[len(prefixValue):])

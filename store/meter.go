@@ -13,6 +13,7 @@ type meter struct {
 	droppedTopic               uint64
 	droppedAge, droppedExpired uint64
 	rejected                   uint64
+	reclaims                   uint64
 	lost                       uint64 // queue entries without a body, found by restore
 	written                    [subsystems]uint64
 	times                      [1000]int32 // µs of the last commits
@@ -94,6 +95,7 @@ type Stats struct {
 	DroppedAge     uint64
 	DroppedExpired uint64
 	Rejected       uint64
+	Reclaims       uint64            // times space was given back after a drain
 	Lost           uint64            // queue entries that had no body when the store was opened
 	Written        map[string]uint64 // bytes handed to badger, by subsystem
 	CommitP50      time.Duration     // of the last thousand
@@ -111,7 +113,7 @@ func (s *Store) Stats() Stats {
 		Groups: len(s.groups), BodyBytes: s.bodies, PendingBytes: s.pendingBytes, Lazy: len(s.lazy),
 		Submitted: m.submitted, Elided: m.elided, Commits: m.commits,
 		DroppedOldest: m.droppedOldest, DroppedNewest: m.droppedNewest, DroppedTopic: m.droppedTopic,
-		DroppedAge: m.droppedAge, DroppedExpired: m.droppedExpired, Rejected: m.rejected, Lost: m.lost,
+		DroppedAge: m.droppedAge, DroppedExpired: m.droppedExpired, Rejected: m.rejected, Reclaims: m.reclaims, Lost: m.lost,
 		Written:   make(map[string]uint64, subsystems),
 		CommitP50: time.Duration(p50) * time.Microsecond, CommitP99: time.Duration(p99) * time.Microsecond,
 	}

@@ -44,7 +44,8 @@ type Options struct {
 	Now func() int64
 	// Delivered is called on the deliverer after each run of done functions.
 	Delivered func()
-	wrap      func(backend) backend // of tests: faults
+	wrap      func(backend) backend       // of tests: faults
+	free      func(string) (int64, error) // of tests: statfs
 	// Log receives what an operator should know. Nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -59,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.free == nil {
+		o.free = freeSpace
 	}
 	return o
 }

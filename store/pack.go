@@ -1,5 +1,9 @@
 package store
 
+import "hash/crc32"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // packer builds the records of a group: bodies, and for each session what it
 // needs of them. The committer owns it.
 type packer struct {
@@ -98,7 +102,7 @@ func (p *packer) add(r *pendingRecipient, id MessageID, m *pendingMessage) {
 // transaction.
 func (s *Store) sealGroup(c *cut, chunked bool) {
 	p := &c.pack
-	body := bodyRecord{Version: recordVersion, IDs: p.ids, Ends: p.ends, Bodies: p.bodies}
+	body := bodyRecord{Version: recordVersion, IDs: p.ids, Ends: p.ends, Sum: crc32.Checksum(p.bodies, castagnoli), Bodies: p.bodies}
 	value, _ := body.MarshalMsg(make([]byte, 0, len(p.bodies)+10*len(p.ids)+32))
 	c.full.put(c.full.key(prefixGroup, p.gid), value)
 	upto := MessageID(p.gid + p.ids[len(p.ids)-1])

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"hash/crc32"
 	"slices"
 	"sort"
 
@@ -23,9 +24,10 @@ type queueItem struct {
 func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxBytes int) ([]Queued, error) {
 	for {
 		s.mu.Lock()
-		if s.be == nil {
+		if s.be == nil || s.state != stateOpen {
+			err := s.stateErrLocked()
 			s.mu.Unlock()
-			return dst, ErrClosed
+			return dst, err
 		}
 		be, ss := s.be, s.sessions[id]
 		var items []queueItem
@@ -43,7 +45,12 @@ func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxByt
 		dst = slices.Grow(dst, len(items))
 		var err error
 		if dst, err = readItems(be, dst, items); err != nil {
-			return dst, err
+			if !s.lose(id, err) {
+				return dst, err
+			}
+			if len(dst) == n {
+				continue
+			}
 		}
 		if len(dst) > n {
 			return dst, nil
@@ -54,6 +61,37 @@ func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxByt
 		}
 		after = items[len(items)-1].id
 	}
+}
+
+// bodyError says that the bodies of some messages cannot be read.
+type bodyError struct {
+	items []queueItem
+	err   error
+}
+
+func (e *bodyError) Error() string { return e.err.Error() }
+func (e *bodyError) Unwrap() error { return e.err }
+
+// lose takes messages whose record is damaged out of the queue, or they would
+// stand in the way of all that follow; false means that err is of another kind.
+func (s *Store) lose(id SessionID, err error) bool {
+	var be *bodyError
+	if !errors.As(err, &be) || !errors.Is(err, errCorrupt) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ss := s.sessions[id]
+	if ss == nil {
+		return false
+	}
+	for i := range be.items {
+		if s.removeLocked(ss, be.items[i].id, false, s.since()) {
+			s.meter.lost++
+		}
+	}
+	s.opts.Log.Error("queued messages are lost, their record is damaged", "session", uint64(id), "messages", len(be.items), "err", err)
+	return true
 }
 
 // relocated says whether one of the items is still queued, under another group
@@ -168,14 +206,14 @@ func readItems(be backend, dst []Queued, items []queueItem) ([]Queued, error) {
 			return nil
 		})
 		if err != nil && err != errNotFound {
-			return dst, err
+			return dst, &bodyError{items[i:j], err}
 		}
 		if chunked != nil { // alone in its group
 			chunked.Payload, err = readChunks(be, it.gid, &large)
 			if errors.Is(err, errNotFound) { // done with meanwhile
 				dst = dst[:len(dst)-1]
 			} else if err != nil {
-				return dst[:len(dst)-1], err
+				return dst[:len(dst)-1], &bodyError{items[i:j], err}
 			}
 		}
 		i = j
@@ -216,7 +254,7 @@ type bodyReader struct {
 func readBodies(gid uint64, b []byte) (r bodyReader, err error) {
 	r.gid = gid
 	n, b, err := msgp.ReadArrayHeaderBytes(b)
-	if err != nil || n != 4 {
+	if err != nil || n != 5 {
 		return r, errCorrupt
 	}
 	v, b, err := msgp.ReadUint8Bytes(b)
@@ -245,7 +283,11 @@ func readBodies(gid uint64, b []byte) (r bodyReader, err error) {
 			return r, errCorrupt
 		}
 	}
-	if r.bodies, _, err = msgp.ReadBytesZC(b); err != nil {
+	sum, b, err := msgp.ReadUint32Bytes(b)
+	if err != nil {
+		return r, errCorrupt
+	}
+	if r.bodies, _, err = msgp.ReadBytesZC(b); err != nil || crc32.Checksum(r.bodies, castagnoli) != sum {
 		return r, errCorrupt
 	}
 	return r, nil

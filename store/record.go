@@ -85,6 +85,7 @@ type bodyRecord struct {
 	Version uint8
 	IDs     []uint64
 	Ends    []uint32
+	Sum     uint32 // CRC-32C of Bodies
 	Bodies  []byte
 }
 

@@ -9,8 +9,8 @@ import (
 // MarshalMsg implements msgp.Marshaler
 func (z *bodyRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// array header, size 4
-	o = append(o, 0x94)
+	// array header, size 5
+	o = append(o, 0x95)
 	o = msgp.AppendUint8(o, z.Version)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.IDs)))
 	for za0001 := range z.IDs {
@@ -20,6 +20,7 @@ func (z *bodyRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	for za0002 := range z.Ends {
 		o = msgp.AppendUint32(o, z.Ends[za0002])
 	}
+	o = msgp.AppendUint32(o, z.Sum)
 	o = msgp.AppendBytes(o, z.Bodies)
 	return
 }
@@ -32,8 +33,8 @@ func (z *bodyRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		err = msgp.WrapError(err)
 		return
 	}
-	if zb0001 != 4 {
-		err = msgp.ArrayError{Wanted: 4, Got: zb0001}
+	if zb0001 != 5 {
+		err = msgp.ArrayError{Wanted: 5, Got: zb0001}
 		return
 	}
 	z.Version, bts, err = msgp.ReadUint8Bytes(bts)
@@ -77,6 +78,11 @@ func (z *bodyRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			return
 		}
 	}
+	z.Sum, bts, err = msgp.ReadUint32Bytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Sum")
+		return
+	}
 	z.Bodies, bts, err = msgp.ReadBytesBytes(bts, z.Bodies)
 	if err != nil {
 		err = msgp.WrapError(err, "Bodies")
@@ -88,7 +94,7 @@ func (z *bodyRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *bodyRecord) Msgsize() (s int) {
-	s = 1 + msgp.Uint8Size + msgp.ArrayHeaderSize + (len(z.IDs) * (msgp.Uint64Size)) + msgp.ArrayHeaderSize + (len(z.Ends) * (msgp.Uint32Size)) + msgp.BytesPrefixSize + len(z.Bodies)
+	s = 1 + msgp.Uint8Size + msgp.ArrayHeaderSize + (len(z.IDs) * (msgp.Uint64Size)) + msgp.ArrayHeaderSize + (len(z.Ends) * (msgp.Uint32Size)) + msgp.Uint32Size + msgp.BytesPrefixSize + len(z.Bodies)
 	return
 }
 

@@ -34,6 +34,7 @@ func (s *Store) restore() error {
 		return err
 	}
 	s.upto = MessageID(s.nextMessage - 1)
+	s.publishedMessage = s.upto
 	return nil
 }
 

@@ -101,6 +101,7 @@ type salvagedKey struct {
 const badgerDelete = 1 << 0
 
 // readTable calls f for each entry of one table file until a block is damaged.
+// Without f it only opens it.
 func readTable(file string, t tuning, f func(key []byte, version uint64, deleted bool, value []byte) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // badger panics on damaged indexes
@@ -117,6 +118,9 @@ func readTable(file string, t tuning, f func(key []byte, version uint64, deleted
 	})
 	if err != nil {
 		return err
+	}
+	if f == nil {
+		return nil
 	}
 	it := tb.NewIterator(table.NOCACHE)
 	defer it.Close()

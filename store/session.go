@@ -39,6 +39,7 @@ type session struct {
 
 	// The committer's own.
 	holds  []hold // by packet id
+	before []hold // as they were before the cut that is being written
 	buried bool   // deleted in a group already cut
 	build  *queueBuilder
 	cut    uint64 // the last cut that wrote its holds

@@ -43,6 +43,7 @@ type Store struct {
 	be       backend    // replaced when a failed disk is opened again
 	state    state
 	failure  error
+	repair   *repair // what a failed transaction may have left
 	running  bool
 	sessions map[SessionID]*session
 	groups   map[uint64]group
@@ -50,17 +51,18 @@ type Store struct {
 	messages int
 	bytes    int64
 
-	pending      []*submission // in order of seq; head is pending[pendingHead]
-	pendingHead  int
-	pendingOver  int // of them, those already answered
-	pendingBytes int
-	waiters      int // in Submit
-	seq          uint64
-	cutSeq       uint64 // the last one cut
-	publishedSeq uint64 // the last one on disk
-	cutNo        uint64
-	upto         MessageID // the last message cut
-	sleepUntil   time.Duration
+	pending          []*submission // in order of seq; head is pending[pendingHead]
+	pendingHead      int
+	pendingOver      int // of them, those already answered
+	pendingBytes     int
+	waiters          int // in Submit
+	seq              uint64
+	cutSeq           uint64 // the last one cut
+	publishedSeq     uint64 // the last one on disk
+	cutNo            uint64
+	upto             MessageID // the last message cut
+	publishedMessage MessageID // the last one on disk
+	sleepUntil       time.Duration
 
 	nextMessage, keptMessages uint64 // next to give; reserved on disk
 	nextSession, keptSessions uint64
@@ -78,8 +80,18 @@ type Store struct {
 	completions []completion
 	flushes     []flushRequest
 
-	full  bool // the disk is at its reserve
+	full  bool  // the disk is at its reserve
+	free  int64 // on the disk, when it was last looked at
 	meter meter
+
+	freed      int64 // bytes deleted since space was last reclaimed
+	freedAt    time.Duration
+	reclaiming bool
+	background sync.WaitGroup
+
+	spaceSeen time.Duration // when the disk was last looked at; the committer's own
+	spaceUsed int64         // bytes written since the disk was last looked at; the committer's own
+	ballast   bool          // the committer's own
 
 	salvaged string // what happened to a damaged store, for Health
 
@@ -114,10 +126,15 @@ func Open(dir string, o Options) (*Store, error) {
 		opts: o, dir: dir, tune: tuneFor(o), start: time.Now(),
 		wake: make(chan struct{}, 1), deliver: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
+	if o.Reserve == 0 {
+		s.opts.Reserve = s.tune.reserve()
+	}
 	s.clearLocked()
 	if err := s.openAndRestore(); err != nil {
 		return nil, err
 	}
+	s.boundBytes()
+	s.watchSpace()
 	return s, nil
 }
 
@@ -145,6 +162,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.runDeliverer(stop) })
 	s.runCommitter(ctx)
+	s.background.Wait()
 	close(stop)
 	wg.Wait()
 	s.mu.Lock()
@@ -205,6 +223,16 @@ func (s *Store) stateErrLocked() error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// unusable is the error of a store that cannot be read now.
+func (s *Store) unusable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stateFailed {
+		return ErrFailed
+	}
+	return ErrClosed
 }
 
 // poke wakes whoever waits on a channel of capacity one.

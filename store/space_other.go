@@ -1,0 +1,18 @@
+//go:build !linux
+
+package store
+
+import "os"
+
+// allocate writes the blocks where they cannot be reserved otherwise.
+func allocate(f *os.File, size int64) error {
+	zero := make([]byte, 1<<20)
+	for size > 0 {
+		n, err := f.Write(zero[:min(size, int64(len(zero)))])
+		if err != nil {
+			return err
+		}
+		size -= int64(n)
+	}
+	return nil
+}
