@@ -102,8 +102,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// maxQoS0 bounds the QoS 0 messages that wait for the pump, as a slow client's
+// outbox bounds its; beyond it they are dropped and the broker counts them.
+const maxQoS0 = 20_000
+
 func (b *Bridge) openLink() (*broker.Link, error) {
-	o := broker.LinkOptions{ClientID: b.o.LocalClientID, Expiry: 0xFFFFFFFF}
+	o := broker.LinkOptions{ClientID: b.o.LocalClientID, Expiry: 0xFFFFFFFF, MaxQoS0: maxQoS0}
 	if b.o.LocalVolatile {
 		o.CleanStart, o.Expiry = true, 0
 	}

@@ -171,6 +171,8 @@ func (g *gateway) publish(topic, payload string, qos mqtt.QoS, retain bool) {
 	}
 }
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // log is where a bridge under test writes: the test's log.
 func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))

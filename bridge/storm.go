@@ -7,9 +7,12 @@ import (
 )
 
 const (
-	stormWindow  = 10e9 // ns over which a circle is watched
-	stormCircles = 100  // times one message may pass both ways in that time
-	stormBound   = 4096 // messages watched at a time
+	stormWindow = 10e9 // ns over which a circle is watched
+	stormBound  = 4096 // messages watched at a time
+	// Times that content may pass both ways in that time: under the same name,
+	// under names that differ (a circle through brokers that rename), and the
+	// same when it is so short that it may well be another message.
+	stormSame, stormRenamed, stormShort = 100, 200, 500
 )
 
 // storm is the breaker that ends a circle which the configuration check could
@@ -68,36 +71,49 @@ func (s *storm) carried(rule int, inward bool, name string, payload []byte, now 
 	if !s.both[rule] {
 		return
 	}
-	sum := content(name, payload)
+	same, any := content(name, payload), content("", payload)
+	allowed := stormRenamed
+	if len(payload) < 8 {
+		allowed = stormShort
+	}
 	s.mu.Lock()
 	if now-s.since > stormWindow || now < s.since {
 		s.closeWindowLocked()
 		s.since = now
-	}
-	c := s.seen[sum]
-	if c == nil && len(s.seen) < stormBound {
-		c = &circle{rule: rule}
-		s.seen[sum] = c
 	}
 	way := 0
 	if inward {
 		way = 1
 	}
 	s.total[rule][way]++
-	circling := false
-	if c != nil {
-		if inward {
-			c.in++
-		} else {
-			c.out++
-		}
-		circling = min(c.in, c.out) >= stormCircles
+	other, circling := s.circleLocked(same, rule, inward, stormSame)
+	if !circling {
+		other, circling = s.circleLocked(any, rule, inward, allowed)
 	}
 	s.mu.Unlock()
 	if circling {
 		s.trip(rule, "one message passes again and again in both directions")
-		s.trip(c.rule, "one message passes again and again in both directions")
+		s.trip(other, "one message passes again and again in both directions")
 	}
+}
+
+// circleLocked counts content and says whether it passed more often both ways
+// than allowed, and through which rule it was seen first.
+func (s *storm) circleLocked(sum uint64, rule int, inward bool, allowed int) (first int, circling bool) {
+	c := s.seen[sum]
+	if c == nil {
+		if len(s.seen) >= stormBound {
+			return 0, false
+		}
+		c = &circle{rule: rule}
+		s.seen[sum] = c
+	}
+	if inward {
+		c.in++
+	} else {
+		c.out++
+	}
+	return c.rule, min(c.in, c.out) >= allowed
 }
 
 // closeWindowLocked ends a window: a rule that was above the rate both ways is
