@@ -66,7 +66,7 @@ func TestFloorPlan(t *testing.T) {
 		}
 		if p.Standard {
 			standard[p.ImportPath] = true
-		} else if p.ImportPath == "gatewayd" || strings.HasPrefix(p.ImportPath, "gatewayd/") {
+		} else if strings.HasPrefix(p.ImportPath, "gatewayd/") {
 			pkgs = append(pkgs, p)
 		}
 	}
