@@ -123,8 +123,8 @@ type Sink interface {
 	Subscribe(topic string, qos byte, handle func(payload []byte, retained bool)) (cancel func(), err error)
 }
 
-// History keeps readings for those who missed them. Append must not block for
-// long; it is called from the publishing goroutine.
+// History keeps readings for those who missed them; Ring is one. Append only
+// writes memory: the goroutines of the buses call it.
 type History interface {
 	Append(Reading)
 	Range(probe, quantity string, from, to time.Time, limit int) ([]Reading, error)

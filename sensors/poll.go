@@ -335,6 +335,11 @@ func (p *probe) channel(quantity, unit string) *channel {
 	for _, q := range p.cfg.Disabled {
 		c.off = c.off || q == quantity
 	}
+	if h, ok := p.sched.o.History.(interface {
+		LastSeq(probe, quantity string) uint64
+	}); ok {
+		c.seq = h.LastSeq(p.cfg.Name, quantity) // numbers go on after a restart
+	}
 	p.channels[quantity] = c
 	return c
 }

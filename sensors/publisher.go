@@ -38,16 +38,22 @@ func newPublisher(sink Sink, h History, log *slog.Logger, max int) *publisher {
 // push queues m. state: only the latest of its topic matters. When the queue
 // is full the oldest goes and is counted.
 func (p *publisher) push(m Message, state bool) {
+	if p.history != nil && m.Reading != nil {
+		p.history.Append(*m.Reading)
+	}
+	if m.Topic == "" {
+		return // for the history only
+	}
 	p.mu.Lock()
 	i, waiting := p.latest[m.Topic]
-	if waiting && state && m.Topic != "" && p.history == nil {
+	if waiting && state {
 		p.queue[i-p.first].m = m
 	} else {
 		if len(p.queue) >= p.max {
 			p.popLocked()
 			p.dropped++
 		}
-		if state && m.Topic != "" {
+		if state {
 			p.latest[m.Topic] = p.first + len(p.queue)
 		}
 		p.queue = append(p.queue, entry{m, state})
@@ -90,12 +96,6 @@ func (p *publisher) run(ctx context.Context) {
 				return
 			case <-p.wake:
 			}
-			continue
-		}
-		if p.history != nil && m.Reading != nil {
-			p.history.Append(*m.Reading)
-		}
-		if m.Topic == "" {
 			continue
 		}
 		if err := p.sink.Publish(ctx, m); err != nil {

@@ -100,11 +100,15 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		running.Go(func() { g.run(ctx) })
 	}
 	running.Go(func() { s.supervise(ctx) })
+	if s.o.History != nil {
+		defer s.serveHistory()()
+	}
 	running.Wait()
 	s.goOffline()
 	s.out.drain(2 * time.Second)
 	stopPublishing()
 	publishing.Wait()
+	s.flushHistory()
 	return context.Cause(ctx)
 }
 
@@ -191,20 +195,42 @@ func (s *Scheduler) newProbe(i int, c ProbeConfig, names map[string]bool) (*prob
 }
 
 // supervise notices what the bus loops cannot say themselves: that one of them
-// hangs inside a bus. It also publishes again once the clock is known.
+// hangs inside a bus. It sees the clock being set, and keeps the history.
 func (s *Scheduler) supervise(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	known := s.o.Clock().Synchronised
+	last, flushed := time.Now(), time.Now()
+	ahead := time.Duration(0) // how far the clock was moved while it was not known
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			// The wall clock and the monotonic one part when the clock is set.
+			ahead += now.Round(0).Sub(last.Round(0)) - now.Sub(last)
+			last = now
+			if !known && s.o.Clock().Synchronised {
+				known = true
+				s.clockSet(ahead)
+			}
 			for _, l := range s.loops {
 				for _, p := range l.probes {
 					p.checkStale(now)
 				}
 			}
+			if now.Sub(flushed) >= time.Minute {
+				flushed = now
+				s.flushHistory()
+			}
+		}
+	}
+}
+
+func (s *Scheduler) flushHistory() {
+	if h, ok := s.o.History.(interface{ Flush() error }); ok {
+		if err := h.Flush(); err != nil {
+			s.log.Warn("history not kept", "err", err)
 		}
 	}
 }
