@@ -262,6 +262,8 @@ func trim(p mqtt.Packet) bool {
 		props = &p.Properties
 	case *mqtt.Disconnect:
 		props = &p.Properties
+	case *mqtt.Auth:
+		props = &p.Properties
 	}
 	if props == nil || *props == nil || (*props).ReasonString == "" && len((*props).User) == 0 {
 		return false
