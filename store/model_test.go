@@ -33,11 +33,11 @@ type model struct {
 // and after reopening.
 func TestRandomOperationsAgainstAModel(t *testing.T) {
 	inBoth(t, func(t *testing.T, dir string) {
-		rounds := 12
+		rounds := 9
 		if testing.Short() {
-			rounds = 4
+			rounds = 3
 		}
-		for seed := range uint64(5) {
+		for seed := range uint64(3) {
 			d := dir
 			if d != "" {
 				d = fmt.Sprint(dir, "/", seed)
