@@ -17,3 +17,19 @@ powercut-selftest: ## proves that the power-cut rig catches brokers that forget 
 hil: ## the gateway on emulated ARM boards whose sensor and lines are moved from outside
 	@scripts/setup-debian.sh rigs
 	cd test && GATEWAYD_RIGS=1 $(GO) test -count=1 -timeout 20m -v ./hil
+
+BOARD ?= rpi4
+
+.PHONY: image
+image: ## a bootable SD-card image in dist/: BOARD=rpi3, rpi4, rpi5 or zero2w
+	@scripts/setup-debian.sh rigs
+	@scripts/image.sh $(BOARD)
+
+.PHONY: flash
+flash: ## writes the image to a card: DEV=/dev/sdX BOARD=rpi4
+	@scripts/flash.sh "$(DEV)" dist/gatewayd-$(BOARD).img
+
+.PHONY: image-test
+image-test: ## boots the image in QEMU; what it acknowledged survives a hard reset
+	@scripts/setup-debian.sh rigs
+	cd test && GATEWAYD_RIGS=1 $(GO) test -count=1 -timeout 20m -v ./image

@@ -247,7 +247,7 @@ func (b *bench) loadUntilCut(first bool, m *rig.Machine) error {
 	b.server.OnCut(dark)
 	defer time.AfterFunc(longestLoad, b.server.Cut).Stop()
 	acknowledged := int64(20 + b.rng.IntN(1500))
-	requests, flushes := 1+b.rng.IntN(40), b.rng.IntN(2) == 0
+	requests, flushes := 1+b.rng.IntN(40), b.rng.IntN(3) > 0
 	var count atomic.Int64
 	progress := func(n int) {
 		if now := count.Add(int64(n)); now >= acknowledged && now-int64(n) < acknowledged {

@@ -53,6 +53,11 @@ type Client struct {
 // Connect opens a connection and a session. clean false keeps the session for
 // an hour after the connection.
 func Connect(address, clientID string, version byte, clean bool) (c *Client, present bool, err error) {
+	return Login(address, clientID, version, clean, "", "")
+}
+
+// Login is Connect with a user name and a password.
+func Login(address, clientID string, version byte, clean bool, user, password string) (c *Client, present bool, err error) {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
 		return nil, false, err
@@ -69,8 +74,13 @@ func Connect(address, clientID string, version byte, clean bool) (c *Client, pre
 			body = append(body, 5, 0x11, 0, 0, 0x0e, 0x10) // session expiry 3600 s
 		}
 	}
+	body = text(body, clientID)
+	if user != "" {
+		body[7] |= 0xc0
+		body = text(text(body, user), password)
+	}
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	c.queue(0x10, text(body, clientID))
+	c.queue(0x10, body)
 	if err = c.Flush(); err == nil {
 		var p Packet
 		if p, err = c.Read(); err == nil && (p.Type != CONNACK || p.Code != 0) {

@@ -63,8 +63,9 @@ func (s *Server) SetFlushDelay(d time.Duration) {
 	s.delay = d
 }
 
-// CutAfter cuts the power when that many more flushes, or writes and flushes,
-// have come; the last of them is not carried out. 0 is never.
+// CutAfter cuts the power when that many more flushes with something to make
+// safe, or writes and such flushes, have come; the last of them is not carried
+// out. 0 is never.
 func (s *Server) CutAfter(requests int, flushes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +108,7 @@ func (s *Server) PowerOn() {
 func (s *Server) admit(kind uint32) error {
 	s.mu.Lock()
 	tell := func() {}
-	counts := kind == cmdFlush || kind == cmdWrite && !s.flushes
+	counts := kind == cmdFlush && s.cache.Dirty() > 0 || kind == cmdWrite && !s.flushes
 	if counts && !s.off && s.cutAfter > 0 {
 		if s.cutAfter--; s.cutAfter == 0 {
 			tell = s.cutLocked()
