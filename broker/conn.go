@@ -139,6 +139,11 @@ func (c *conn) again(t *turn) {
 
 // process steps every whole packet in b and returns how much it used.
 func (c *conn) process(b []byte, t *turn) (used int) {
+	if c.state == waiting && len(b) > 0 && mqtt.TypeOf(b[0]) != mqtt.CONNECT {
+		// Whoever speaks something else need not finish his sentence.
+		c.fail(t, protocolError("the first packet is not CONNECT")) // [MQTT-3.1.0-1]
+		return 0
+	}
 	for c.state != ended && !c.parked && used < len(b) {
 		n, err := mqtt.Split(b[used:], c.maxIn())
 		if err != nil {
@@ -159,9 +164,18 @@ func (c *conn) process(b []byte, t *turn) (used int) {
 	return used
 }
 
-// maxIn is the largest packet the client may send. Before CONNECT a little is
-// enough for any honest client: strings of CONNECT are at most 64 KiB each.
-func (c *conn) maxIn() int { return c.ln.MaxPacketSize }
+// maxConnect bounds CONNECT: client id, will topic and payload, user name and
+// password of 64 KiB each, and some properties.
+const maxConnect = 6 * 64 << 10
+
+// maxIn is the largest packet the client may send. Before CONNECT strangers get
+// no more memory than any CONNECT needs.
+func (c *conn) maxIn() int {
+	if c.state == waiting {
+		return min(c.ln.MaxPacketSize, maxConnect)
+	}
+	return c.ln.MaxPacketSize
+}
 
 // step handles one packet.
 func (c *conn) step(b []byte, t *turn) error {
