@@ -27,7 +27,6 @@ type Config struct {
 	refs      map[string]string   // ${…} as written, by path
 	byName    map[string]bool     // paths that were written, not defaulted
 	changed   map[string]bool     // paths written with another value than the default
-	dir       string              // folder of the main file
 }
 
 // Gateway is what the gateway is called and where it keeps its data.

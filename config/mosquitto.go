@@ -91,8 +91,7 @@ type mosquitto struct {
 	listeners   []mosquittoListener
 	bridges     []mosquittoBridge
 	perListener bool
-	anonymous   *bool // allow_anonymous outside of listeners
-	passwords   bool
+	anonymous   *bool  // allow_anonymous outside of listeners
 	plugin      string // the last plugin named
 	location    string // persistence_location
 	database    string // persistence_file
@@ -105,16 +104,16 @@ type mosquitto struct {
 // mosquittoListener is a listener with what decides late.
 type mosquittoListener struct {
 	Listener
-	pos                 Position
-	host, port, domain  string
-	anonymous           *bool
-	cafile, capath      string
-	cert, key           string
-	requireCert         bool
-	identity, crl, tls  string
-	psk, api            bool
-	tlsPos              Position
-	websocketsRequested bool
+	pos                Position
+	host, port, domain string
+	anonymous          *bool
+	cafile, capath     string
+	cert, key          string
+	requireCert        bool
+	identity, crl, tls string
+	psk, api           bool
+	idPrefix           *string
+	tlsPos             Position
 }
 
 // older reports whether the configuration is for a Mosquitto before version.
@@ -152,10 +151,6 @@ func (m *mosquitto) fail(remedy, format string, args ...any) {
 
 // file reads one file; include_dir may lead to more.
 func (m *mosquitto) file(name string, depth int) {
-	if depth > 8 {
-		m.fail("remove the circle", "include_dir leads around in a circle")
-		return
-	}
 	text, err := m.env.ReadFile(name)
 	if err != nil {
 		m.errs = append(m.errs, &Error{Pos: Position{File: name}, Problem: fileProblem("the configuration", err), Remedy: "name an existing mosquitto.conf"})
@@ -180,6 +175,9 @@ func (m *mosquitto) file(name string, depth int) {
 
 func (m *mosquitto) line(option, value string, depth int) {
 	switch {
+	case option == "include_dir" && depth > 0:
+		m.fail("name the folder in the main file", "include_dir stands in an included file, where Mosquitto refuses it")
+		return
 	case option == "include_dir":
 		m.include(value, depth)
 		return
@@ -237,6 +235,7 @@ func (m *mosquitto) pluginOption(name, value string) {
 }
 
 func (m *mosquitto) passwordFile(value string) {
+	value = m.path(value)
 	if m.c.Auth.PasswordFile != "" && m.c.Auth.PasswordFile != value {
 		m.note(true, "there is one password file for all listeners, %s; join the two", m.c.Auth.PasswordFile)
 		return
@@ -246,12 +245,33 @@ func (m *mosquitto) passwordFile(value string) {
 }
 
 func (m *mosquitto) aclFile(value string) {
+	value = m.path(value)
 	if m.c.Auth.ACLFile != "" && m.c.Auth.ACLFile != value {
 		m.note(true, "there is one ACL file for all listeners, %s; join the two", m.c.Auth.ACLFile)
 		return
 	}
 	m.c.Auth.ACLFile = value
 	m.place("auth.acl_file")
+}
+
+// path makes a name absolute. Mosquitto takes it relative to the folder it was
+// started in; that of the configuration is the better guess where it fits.
+func (m *mosquitto) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	beside := filepath.Join(filepath.Dir(m.pos.File), name)
+	if _, err := m.env.ReadFile(beside); err != nil {
+		if here, err := filepath.Abs(name); err == nil {
+			if _, err := m.env.ReadFile(here); err == nil {
+				return here
+			}
+		}
+	}
+	if full, err := filepath.Abs(beside); err == nil {
+		return full
+	}
+	return beside
 }
 
 // place remembers the line at hand as the place of a value.

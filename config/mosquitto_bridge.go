@@ -46,16 +46,16 @@ func bridgeTruth(field func(*mosquittoBridge) *bool) func(*mosquitto, string) {
 
 func bridgeNumber(low, high int, field func(*mosquittoBridge) *int) func(*mosquitto, string) {
 	return bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) {
-		if n, ok := m.number(v, low, high); ok {
-			*field(b) = n
+		if n, ok := m.number(v, -1<<30, high); ok {
+			*field(b) = max(n, low)
 		}
 	})
 }
 
 func bridgeTime(unit time.Duration, low int, field func(*mosquittoBridge) *Duration) func(*mosquitto, string) {
 	return bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) {
-		if n, ok := m.number(v, low, 1<<30); ok {
-			*field(b) = Duration(time.Duration(n) * unit)
+		if n, ok := m.number(v, -1<<30, 1<<30); ok { // below low Mosquitto takes low
+			*field(b) = Duration(time.Duration(max(n, low)) * unit)
 		}
 	})
 }
@@ -139,10 +139,10 @@ var mosquittoBridgeOptions = map[string]func(*mosquitto, string){
 	}),
 	"bridge_tcp_user_timeout": bridgeTime(time.Millisecond, 0, func(b *mosquittoBridge) *Duration { return &b.TCPUserTimeout }),
 	// TLS
-	"bridge_cafile":   bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.cafile, b.tls = v, true }),
-	"bridge_capath":   bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.path, b.tls = v, true }),
-	"bridge_certfile": bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.client.Cert = v }),
-	"bridge_keyfile":  bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.client.Key = v }),
+	"bridge_cafile":   bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) { b.cafile, b.tls = m.path(v), true }),
+	"bridge_capath":   bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) { b.path, b.tls = m.path(v), true }),
+	"bridge_certfile": bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) { b.client.Cert = m.path(v) }),
+	"bridge_keyfile":  bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) { b.client.Key = m.path(v) }),
 	"bridge_alpn":     bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.client.ALPN = []string{v} }),
 	"bridge_insecure": bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) {
 		if t, ok := m.truth(v); ok && t {
@@ -189,8 +189,12 @@ func (m *mosquitto) bridgeAddresses(b *mosquittoBridge, value string) {
 	for _, a := range strings.Fields(value) {
 		if !strings.Contains(a, ":") {
 			a = net.JoinHostPort(a, "1883")
-		} else if strings.Count(a, ":") > 1 && !strings.HasPrefix(a, "[") {
-			a = net.JoinHostPort(a, "1883") // a bare IPv6 address
+		} else if i := strings.LastIndexByte(a, ':'); strings.Count(a, ":") > 1 && !strings.HasPrefix(a, "[") {
+			a = net.JoinHostPort(a[:i], a[i+1:]) // IPv6, whose last part is the port
+		}
+		if problem, remedy := checkRemote(a); problem != "" {
+			m.fail(remedy, "%q %s", a, problem)
+			return
 		}
 		b.Addresses = append(b.Addresses, a)
 	}
@@ -198,7 +202,18 @@ func (m *mosquitto) bridgeAddresses(b *mosquittoBridge, value string) {
 
 // bridgeTopic is "topic pattern [[[out|in|both] qos] local-prefix [remote-prefix]]".
 func (m *mosquitto) bridgeTopic(b *mosquittoBridge, value string) {
-	words := strings.Fields(value)
+	filter, rest, ok := quotedTopic(value)
+	if !ok {
+		m.fail("close it", "a quote is open")
+		return
+	}
+	words := append([]string{filter}, strings.Fields(rest)...)
+	for i, w := range words[1:] { // a comment
+		if w[0] == '#' {
+			words = words[:i+1]
+			break
+		}
+	}
 	empty := func(s string) string {
 		if s == `""` {
 			return ""
@@ -207,9 +222,9 @@ func (m *mosquitto) bridgeTopic(b *mosquittoBridge, value string) {
 	}
 	t := Topic{Direction: "out", Retain: "keep", Filter: empty(words[0])}
 	if len(words) > 1 {
-		switch words[1] {
+		switch d := strings.ToLower(words[1]); d {
 		case "out", "in", "both":
-			t.Direction = words[1]
+			t.Direction = d
 		default:
 			m.fail("write out, in or both", "%q is no direction", words[1])
 			return
@@ -236,15 +251,25 @@ func (m *mosquitto) bridgeTopic(b *mosquittoBridge, value string) {
 	b.positions = append(b.positions, m.pos)
 }
 
+// quotedTopic splits off the pattern, which stands in quotes when it has a
+// space in it.
+func quotedTopic(value string) (pattern, rest string, ok bool) {
+	if !strings.HasPrefix(value, `"`) || strings.HasPrefix(value, `""`) {
+		pattern, rest, _ = strings.Cut(value, " ")
+		return pattern, rest, true
+	}
+	return strings.Cut(value[1:], `"`)
+}
+
 // restartTimeout is "base cap [stable]" or a constant.
 func (m *mosquitto) restartTimeout(b *mosquittoBridge, value string) {
 	var out []Duration
 	for _, w := range strings.Fields(value) {
-		n, ok := m.number(w, 1, 86400)
+		n, ok := m.number(w, -1<<30, 1<<30)
 		if !ok {
 			return
 		}
-		out = append(out, Duration(time.Duration(n)*time.Second))
+		out = append(out, Duration(time.Duration(min(max(n, 1), 7200))*time.Second))
 	}
 	r := &b.RestartTimeout
 	r.Base, r.Cap = out[0], out[0]

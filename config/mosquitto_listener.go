@@ -59,6 +59,14 @@ func (m *mosquitto) preShared(string) {
 
 // finishListeners decides what depends on several lines.
 func (m *mosquitto) finishListeners() {
+	g := &m.c.MQTT.Limits
+	if g.MaxKeepalive == 0 { // Mosquitto's "no bound"
+		g.MaxKeepalive = 65535
+	}
+	g.MaxKeepalive = max(g.MaxKeepalive, 10)
+	if g.MaxPacketSize == 0 {
+		g.MaxPacketSize = 268_435_460
+	}
 	all := m.listeners
 	if m.ports || len(all) == 0 {
 		first := m.general
@@ -114,13 +122,7 @@ func (m *mosquitto) addListener(l mosquittoListener) {
 	if l.WebSocket {
 		out.Path = "/"
 	}
-	out.MaxKeepalive = max(out.MaxKeepalive, 10)
-	if l.MaxKeepalive == 0 {
-		out.MaxKeepalive = 65535
-	}
-	if out.MaxPacketSize == 0 { // Mosquitto's "no bound"
-		out.MaxPacketSize = 268_435_460
-	}
+	m.limits(&out.Limits, l)
 	m.listenerTLS(&out, l, path)
 	switch {
 	case l.anonymous != nil:
@@ -135,6 +137,18 @@ func (m *mosquitto) addListener(l mosquittoListener) {
 		m.note(false, "everyone who reaches %s may log in without a password, as with Mosquitto", out.Address)
 	}
 	m.c.Listeners = append(m.c.Listeners, out)
+}
+
+// limits takes what Mosquitto has once for all listeners from where it was
+// collected, wherever it stood in the file.
+func (m *mosquitto) limits(out *Limits, l mosquittoListener) {
+	own := *out
+	*out = m.c.MQTT.Limits
+	out.MountPoint, out.MaxQoS, out.UseUsernameAsClientID = own.MountPoint, own.MaxQoS, own.UseUsernameAsClientID
+	out.MaxTopicAlias, out.MaxTopicAliasBroker, out.AcceptProtocolVersions = own.MaxTopicAlias, own.MaxTopicAliasBroker, own.AcceptProtocolVersions
+	if l.idPrefix != nil {
+		out.AutoIDPrefix = *l.idPrefix
+	}
 }
 
 func (m *mosquitto) listenerTLS(out *Listener, l mosquittoListener, path string) {

@@ -24,7 +24,7 @@ func init() { // the functions refer to the map's owner
 		"max_inflight_messages":        (*mosquitto).maxInflight,
 		"max_inflight_bytes":           sizeInto(func(m *mosquitto) *Size { return &m.c.MQTT.MaxInflightBytes }),
 		"max_queued_bytes":             sizeInto(func(m *mosquitto) *Size { return &m.c.MQTT.MaxQueuedBytes }),
-		"max_queued_messages":          numberInto(0, 1<<30, func(m *mosquitto) *int { return &m.queued }),
+		"max_queued_messages":          atLeast(0, func(m *mosquitto) *int { return &m.queued }),
 		"memory_limit":                 sizeInto(func(m *mosquitto) *Size { return &m.c.MQTT.MemoryLimit }),
 		"global_max_clients":           (*mosquitto).globalMax,
 		"global_max_connections":       (*mosquitto).globalMax,
@@ -33,8 +33,16 @@ func init() { // the functions refer to the map's owner
 		"sys_interval":                 secondsInto(func(m *mosquitto) *Duration { return &m.c.MQTT.SysInterval }),
 		"per_listener_settings":        truthInto(func(m *mosquitto) *bool { return &m.perListener }),
 		"persistence":                  truthInto(func(m *mosquitto) *bool { return &m.c.Store.Persistence }),
+		"retained_persistence":         truthInto(func(m *mosquitto) *bool { return &m.c.Store.Persistence }),
+		"max_keepalive":                numberInto(0, 65535, func(m *mosquitto) *int { return &m.c.MQTT.MaxKeepalive }),
+		"max_packet_size":              sizeInto(func(m *mosquitto) *Size { return &m.c.MQTT.MaxPacketSize }),
+		"message_size_limit":           (*mosquitto).messageSize,
+		"allow_zero_length_clientid":   truthInto(func(m *mosquitto) *bool { return &m.c.MQTT.AllowZeroLengthClientID }),
+		"auto_id_prefix":               (*mosquitto).autoIDPrefix,
+		"retain_available":             truthInto(func(m *mosquitto) *bool { return &m.c.MQTT.RetainAvailable }),
+		"set_tcp_nodelay":              truthInto(func(m *mosquitto) *bool { return &m.c.MQTT.SetTCPNoDelay }),
 		"persistence_file":             func(m *mosquitto, v string) { m.database = v },
-		"persistence_location":         func(m *mosquitto, v string) { m.location = v; m.place("gateway.data_dir") },
+		"persistence_location":         func(m *mosquitto, v string) { m.location = m.path(v); m.place("gateway.data_dir") },
 		"autosave_interval":            because("every acknowledged message is on the card already"),
 		"autosave_on_changes":          because("every acknowledged message is on the card already"),
 		"connection_messages":          because("connections are logged at level info"),
@@ -46,6 +54,8 @@ func init() { // the functions refer to the map's owner
 		"websockets_log_level":         because("WebSocket events are logged at level debug"),
 		"websockets_headers_size":      because("headers may have 16 kB"),
 		"pid_file":                     because("systemd knows the process; nothing else needs the file"),
+		"packet_buffer_size":           because("buffers are as large as what they hold"),
+		"enable_control_api":           lost("there is no $CONTROL; use the password file, the ACL file and HUP"),
 		"user":                         lost("start gatewayd as the user it should run as (User= in its unit)"),
 		"retry_interval":               because("MQTT forbids repeating messages on a living connection"),
 		"store_clean_interval":         because("the store cleans itself"),
@@ -73,28 +83,22 @@ func init() { // the functions refer to the map's owner
 		"websockets_origin":             func(m *mosquitto, v string) { m.current().Origins = append(m.current().Origins, v) },
 		"mount_point":                   func(m *mosquitto, v string) { m.current().MountPoint = v },
 		"max_connections":               (*mosquitto).maxConnections,
-		"max_keepalive":                 numberInto(0, 65535, func(m *mosquitto) *int { return &m.current().MaxKeepalive }),
-		"max_packet_size":               sizeInto(func(m *mosquitto) *Size { return &m.current().MaxPacketSize }),
-		"message_size_limit":            (*mosquitto).messageSize,
 		"max_qos":                       numberInto(0, 2, func(m *mosquitto) *int { return &m.current().MaxQoS }),
+		"maximum_qos":                   numberInto(0, 2, func(m *mosquitto) *int { return &m.current().MaxQoS }),
 		"max_topic_alias":               numberInto(0, 65535, func(m *mosquitto) *int { return &m.current().MaxTopicAlias }),
 		"max_topic_alias_broker":        numberInto(0, 65535, func(m *mosquitto) *int { return &m.current().MaxTopicAliasBroker }),
 		"accept_protocol_versions":      (*mosquitto).versions,
-		"allow_zero_length_clientid":    truthInto(func(m *mosquitto) *bool { return &m.current().AllowZeroLengthClientID }),
-		"auto_id_prefix":                func(m *mosquitto, v string) { m.current().AutoIDPrefix = v },
-		"listener_auto_id_prefix":       func(m *mosquitto, v string) { m.current().AutoIDPrefix = v },
+		"listener_auto_id_prefix":       func(m *mosquitto, v string) { m.current().idPrefix = &v },
 		"listener_allow_anonymous":      (*mosquitto).listenerAnonymous,
 		"use_username_as_clientid":      truthInto(func(m *mosquitto) *bool { return &m.current().UseUsernameAsClientID }),
-		"retain_available":              truthInto(func(m *mosquitto) *bool { return &m.current().RetainAvailable }),
-		"set_tcp_nodelay":               truthInto(func(m *mosquitto) *bool { return &m.current().SetTCPNoDelay }),
 		"enable_proxy_protocol":         func(m *mosquitto, v string) { m.current().ProxyProtocol = v == "1" || v == "2" },
 		"proxy_protocol_v2_require_tls": lost("let the proxy refuse what is not TLS"),
 		// TLS of listeners
-		"cafile":                          func(m *mosquitto, v string) { m.current().cafile = v },
-		"capath":                          func(m *mosquitto, v string) { m.current().capath = v },
-		"certfile":                        func(m *mosquitto, v string) { m.current().cert, m.current().tlsPos = v, m.pos },
-		"keyfile":                         func(m *mosquitto, v string) { m.current().key = v },
-		"crlfile":                         func(m *mosquitto, v string) { m.current().crl = v },
+		"cafile":                          func(m *mosquitto, v string) { m.current().cafile = m.path(v) },
+		"capath":                          func(m *mosquitto, v string) { m.current().capath = m.path(v) },
+		"certfile":                        func(m *mosquitto, v string) { m.current().cert, m.current().tlsPos = m.path(v), m.pos },
+		"keyfile":                         func(m *mosquitto, v string) { m.current().key = m.path(v) },
+		"crlfile":                         func(m *mosquitto, v string) { m.current().crl = m.path(v) },
 		"require_certificate":             truthInto(func(m *mosquitto) *bool { return &m.current().requireCert }),
 		"use_identity_as_username":        identity("cn"),
 		"use_subject_as_username":         identity("subject"),
@@ -167,11 +171,11 @@ func numberInto(low, high int, field func(*mosquitto) *int) func(*mosquitto, str
 func sizeInto(field func(*mosquitto) *Size) func(*mosquitto, string) {
 	return func(m *mosquitto, value string) {
 		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || n < 0 {
+		if err != nil {
 			m.fail("write a number of bytes", "%q is not a number of bytes", value)
 			return
 		}
-		*field(m) = Size(n)
+		*field(m) = Size(max(n, 0))
 	}
 }
 
@@ -201,10 +205,28 @@ func (m *mosquitto) listenerAnonymous(value string) {
 	}
 }
 
+// atLeast takes what is below low for low, as Mosquitto does.
+func atLeast(low int, field func(*mosquitto) *int) func(*mosquitto, string) {
+	return func(m *mosquitto, value string) {
+		if n, ok := m.number(value, -1<<30, 1<<30); ok {
+			*field(m) = max(n, low)
+		}
+	}
+}
+
+// autoIDPrefix is the listener's own only with per_listener_settings.
+func (m *mosquitto) autoIDPrefix(value string) {
+	if m.perListener && m.listener >= 0 {
+		m.current().idPrefix = &value
+		return
+	}
+	m.c.MQTT.AutoIDPrefix = value
+}
+
 // maxInflight knows Mosquitto's 0, no bound, which MQTT's packet ids bound.
 func (m *mosquitto) maxInflight(value string) {
-	if n, ok := m.number(value, 0, 65535); ok {
-		if n == 0 {
+	if n, ok := m.number(value, -1<<30, 65535); ok {
+		if n <= 0 {
 			n = 65535
 		}
 		m.c.MQTT.MaxInflightMessages = n
@@ -223,13 +245,13 @@ func (m *mosquitto) maxConnections(value string) {
 	}
 }
 
-// expiration is a number with h, d, w, m (months) or y.
+// expiration is a number with s, h, d, w, m (months) or y.
 func (m *mosquitto) expiration(value string) {
-	units := map[byte]time.Duration{'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour, 'm': 30 * 24 * time.Hour, 'y': 365 * 24 * time.Hour}
+	units := map[byte]time.Duration{'s': time.Second, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour, 'm': 30 * 24 * time.Hour, 'y': 365 * 24 * time.Hour}
 	unit := units[value[len(value)-1]]
 	n, err := strconv.Atoi(value[:len(value)-1])
-	if err != nil || unit == 0 || n < 1 || n > 100_000 {
-		m.fail("write a number with h, d, w, m or y, such as 2w", "%q is not a duration", value)
+	if err != nil || unit == 0 || n < 1 || time.Duration(n) > 290*365*24*time.Hour/unit {
+		m.fail("write a number with s, h, d, w, m or y, such as 2w", "%q is not a duration", value)
 		return
 	}
 	m.c.MQTT.PersistentClientExpiration = Duration(time.Duration(n) * unit)
@@ -248,7 +270,7 @@ func (m *mosquitto) messageSize(value string) {
 		return
 	}
 	if n > 0 {
-		m.current().MaxPacketSize = Size(min(n+1024, 268_435_460))
+		m.c.MQTT.MaxPacketSize = Size(min(n+1024, 268_435_460))
 		m.note(false, "becomes max_packet_size %d: it bounds whole packets, so 1024 bytes are added for topic and properties", n+1024)
 	}
 }
@@ -273,7 +295,7 @@ func (m *mosquitto) logDest(value string) {
 		dest = "stderr"
 	case "stderr", "syslog", "topic", "none":
 	case "file":
-		m.c.Log.File = strings.TrimSpace(rest)
+		m.c.Log.File = m.path(strings.TrimSpace(rest))
 		m.place("log.file")
 	default:
 		m.note(true, "there is no destination %s", dest)

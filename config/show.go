@@ -149,14 +149,14 @@ func (w *writer) word(v reflect.Value, path string) string {
 	switch x := v.Interface().(type) {
 	case Secret:
 		if w.reveal {
-			return quote(string(x))
+			return quote(literal(string(x)))
 		}
 		return quote(x.String())
 	case string:
 		if !w.reveal && strings.Contains(x, "://") {
 			x = maskURL(x)
 		}
-		return quote(x)
+		return quote(literal(x))
 	case bool:
 		return strconv.FormatBool(x)
 	case float64:
@@ -166,6 +166,9 @@ func (w *writer) word(v reflect.Value, path string) string {
 	}
 	return fmt.Sprint(v.Interface())
 }
+
+// literal keeps a value from being taken for a reference.
+func literal(s string) string { return strings.ReplaceAll(s, "${", "$${") }
 
 // maskURL hides the password in a proxy's URL.
 func maskURL(s string) string {
@@ -197,7 +200,7 @@ func quote(s string) string {
 func flow(v any) string {
 	switch v := v.(type) {
 	case string:
-		return quote(v)
+		return quote(literal(v))
 	case []any:
 		var parts []string
 		for _, e := range v {

@@ -41,6 +41,9 @@ Nothing is opened, listened on or written.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
+			for _, n := range flags.notes {
+				fmt.Fprintf(cmd.ErrOrStderr(), "gatewayd: %s\n", n)
+			}
 			for _, w := range warnings(c) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "gatewayd: warning: %s\n", w)
 			}
@@ -56,6 +59,7 @@ Nothing is opened, listened on or written.`,
 		},
 	}
 	flags.add(cmd)
+	flags.addMosquitto(cmd)
 	cmd.Flags().BoolVar(&explain, "explain", false, "say what the gateway would do")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

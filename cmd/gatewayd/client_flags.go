@@ -29,8 +29,8 @@ type clientFlags struct {
 	sessionExpiry      int64
 	debug              bool
 
-	cafile, capath, cert, key, serverName string
-	insecure, useTLS                      bool
+	cafile, capath, cert, key string
+	insecure, useTLS          bool
 
 	willTopic, willPayload string
 	willQoS                int

@@ -112,15 +112,18 @@ configuration is a working gateway on this machine.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		newRun(), newCheck(), newConfig(), newPasswd(), newPub(), newSub(), newSensor(), newStore(), newBridge(), newStatus(), newHealth(), newVersion(), newMan(),
+		newRun(), newCheck(), newConvert(), newConfig(), newPasswd(), newPub(), newSub(), newSensor(), newStore(), newBridge(), newStatus(), newHealth(), newVersion(), newMan(),
 	)
 	return root
 }
 
 // configFlags are the flags of every command that reads the configuration.
 type configFlags struct {
-	file string
-	o    config.Options
+	file      string
+	mosquitto string // a mosquitto.conf instead
+	from      string // the Mosquitto that one was written for
+	notes     []config.Note
+	o         config.Options
 }
 
 func (f *configFlags) add(cmd *cobra.Command) {
@@ -140,6 +143,14 @@ func (f *configFlags) load() (*config.Config, error) {
 	}
 	if f.o.Port < 0 || f.o.Port > 65535 {
 		return nil, &exit{exitUsage, fmt.Errorf("--port %d is not a port; ports go from 1 to 65535", f.o.Port)}
+	}
+	if f.mosquitto != "" {
+		if f.file != "" {
+			return nil, usage("give --config or --mosquitto-conf, not both")
+		}
+		c, notes, err := config.LoadMosquitto(f.mosquitto, f.from, f.o)
+		f.notes = notes
+		return c, err
 	}
 	file := f.file
 	if file == "" {

@@ -40,10 +40,18 @@ now, USR2 writes the state to the log, TERM and INT stop cleanly.`,
 				return err
 			}
 			defer g.close()
+			for _, n := range flags.notes {
+				if n.Lost {
+					g.logs.Warn("line of mosquitto.conf not carried over", "place", n.Pos.String(), "option", n.Option, "reason", n.Text)
+				} else {
+					g.logs.Info("line of mosquitto.conf", "place", n.Pos.String(), "option", n.Option, "note", n.Text)
+				}
+			}
 			return g.run(cmd.Context(), func() (*config.Config, error) { return flags.load() }, verbose)
 		},
 	}
 	flags.add(cmd)
+	flags.addMosquitto(cmd)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log at level debug")
 	return cmd
 }
