@@ -98,6 +98,11 @@ func New(o Options, st *store.Store) (*Broker, error) {
 // opt returns the options that hold now.
 func (b *Broker) opt() *Options { return b.options.Load() }
 
+// topicLimits are the bounds of topic names and filters.
+func (b *Broker) topicLimits() topic.Limits {
+	return topic.Limits{Bytes: topic.MaxBytes, Levels: b.opt().MaxTopicLevels, Wildcards: topic.DefaultLimits.Wildcards}
+}
+
 func (b *Broker) auth() Authorizer { return b.opt().Auth }
 
 // Run serves until ctx is done. The store must run before it, and longer.

@@ -6,7 +6,6 @@ import (
 
 	"gatewayd/mqtt"
 	"gatewayd/store"
-	"gatewayd/topic"
 )
 
 // busyPublish is a publish that waits until the store has room. It keeps the
@@ -86,7 +85,10 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if p.Properties != nil && len(p.Properties.SubscriptionIDs) > 0 { // [MQTT-3.3.4-6]
 		return protocolError("a client's PUBLISH with a subscription identifier")
 	}
-	r, code := c.admit(t, p, name)
+	r, code, err := c.admit(t, p, name)
+	if err != nil {
+		return err
+	}
 	if p.QoS == 2 {
 		if done, err := c.repeated(t, p, r.topic); done || err != nil {
 			return err
@@ -110,24 +112,32 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 }
 
 // admit finds the route and asks whether the client may publish there.
-func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.ReasonCode) {
+func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.ReasonCode, error) {
 	if c.ln.MountPoint != "" {
 		name = c.ln.MountPoint + name
 	}
-	r := t.routeOf(name)
-	if r == c.lastPub && !p.Retain {
-		return r, mqtt.Success
+	last := c.lastPub
+	if last != nil && !p.Retain && last.topic == name && last.gen == c.b.gen.Load() && !c.b.memory.refusePublishers() {
+		return last, mqtt.Success, nil
 	}
-	if !clientTopic(name) || !c.b.mayPublish(c.client, c.unmounted(r.topic), p.QoS, p.Retain) {
-		return r, mqtt.NotAuthorized
+	r := t.cached(name)
+	if r == nil {
+		// A name that is known was checked before.
+		if err := c.b.checkName(name); err != nil {
+			return nil, 0, err
+		}
+		r = t.routeOf(name)
 	}
 	if c.b.memory.refusePublishers() {
-		return r, mqtt.QuotaExceeded
+		return r, mqtt.QuotaExceeded, nil
+	}
+	if !clientTopic(name) || !c.b.mayPublish(c.client, c.unmounted(r.topic), p.QoS, p.Retain) {
+		return r, mqtt.NotAuthorized, nil
 	}
 	if !p.Retain {
 		c.lastPub = r
 	}
-	return r, mqtt.Success
+	return r, mqtt.Success, nil
 }
 
 // clientTopic says whether clients may publish to the topic at all: what the
@@ -144,7 +154,7 @@ func clientTopic(name string) bool {
 // [MQTT5 3.3.2.3.4]. It may alias the packet.
 func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
 	if p.Properties == nil || p.Properties.TopicAlias == 0 {
-		return p.Topic, checkName(p.Topic)
+		return p.Topic, nil
 	}
 	alias, max := p.Properties.TopicAlias, *c.ln.MaxTopicAlias
 	if alias > max { // [MQTT-3.3.2-9]
@@ -152,7 +162,7 @@ func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
 	}
 	in := c.inboundOf()
 	if p.Topic != "" {
-		if err := checkName(p.Topic); err != nil {
+		if err := c.b.checkName(p.Topic); err != nil {
 			return "", err
 		}
 		for len(in.aliases) < int(alias) {
@@ -168,8 +178,9 @@ func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
 	return in.aliases[alias-1], nil
 }
 
-func checkName(name string) error {
-	if err := topic.ValidName(name); err != nil {
+// checkName checks a topic name within the broker's bounds.
+func (b *Broker) checkName(name string) error {
+	if err := b.topicLimits().Name(name); err != nil {
 		return &mqtt.ReasonError{Code: mqtt.TopicNameInvalid, Err: err}
 	}
 	return nil

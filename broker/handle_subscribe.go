@@ -51,7 +51,7 @@ func (c *conn) onSubscribe(b []byte, t *turn) error {
 // subscribe makes one subscription. A nil subscription was refused with code.
 func (c *conn) subscribe(q mqtt.Request, id uint32, batch *store.Batch) (sub, old *subscription, code mqtt.ReasonCode, err error) {
 	ln, s := c.ln, c.sess
-	group, filter, shared, err := topic.ParseShare(q.Filter)
+	group, filter, shared, err := c.b.topicLimits().Share(q.Filter)
 	switch {
 	case err != nil:
 		if c.version != mqtt.V5 { // [MQTT-4.7.1-2]: not a filter at all

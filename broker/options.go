@@ -63,6 +63,9 @@ type Options struct {
 	// RetainLazy makes retained messages of QoS 1 and 2 as lazy as those of QoS
 	// 0: an explicit opt-out of durability.
 	RetainLazy bool
+	// RetainMemory never writes the clients' retained messages: they are gone
+	// after a restart.
+	RetainMemory bool
 	// SysInterval is the time between two rounds of $SYS; 0: 10 s, negative: no
 	// $SYS.
 	SysInterval time.Duration

@@ -11,7 +11,7 @@ import (
 const shareFrom = 4 << 10
 
 // keepOutbox is the largest buffer that goes back to the pool.
-const keepOutbox = 64 << 10
+const keepOutbox = 256 << 10
 
 // outbox is what waits to be written to one connection, in order. The session's
 // mutex guards it while it belongs to a connection.

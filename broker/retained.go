@@ -22,6 +22,9 @@ func (b *Broker) fillRetained(t *turn, op *pubOp, from origin) bool {
 	if !b.retainable(o.topic, len(o.view.Payload)) {
 		return false
 	}
+	if b.opt().RetainMemory {
+		return false
+	}
 	lazy := o.view.QoS == 0 || from.lazy || b.opt().RetainLazy
 	batch := &op.batch
 	if lazy && len(op.to) == 0 {

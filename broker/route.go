@@ -29,25 +29,38 @@ type target struct {
 	more *target
 }
 
+// cached returns what the turn knows of the topic and is still good, or nil.
+func (t *turn) cached(name string) *route {
+	if r := t.routes[name]; r != nil && r.gen == t.b.gen.Load() {
+		return r
+	}
+	return nil
+}
+
 // routeOf returns who wants the topic, from the turn's cache when that is still
-// good. name may alias a read buffer.
+// good. name may alias a read buffer. A topic that nobody wants is not kept: a
+// flood of those must not push out the others, and finding nobody is cheap.
 func (t *turn) routeOf(name string) *route {
 	r := t.routes[name]
-	gen := t.b.gen.Load()
-	if r != nil && r.gen == gen {
+	if r != nil && r.gen == t.b.gen.Load() {
 		return r
 	}
 	if r != nil {
 		name = r.topic
 	} else {
 		name = strings.Clone(name)
-		if len(t.routes) >= maxRoutes {
+	}
+	fresh := t.match(name)
+	switch {
+	case !fresh.empty():
+		if r == nil && len(t.routes) >= maxRoutes {
 			clear(t.routes)
 		}
+		t.routes[name] = fresh
+	case r != nil:
+		delete(t.routes, name)
 	}
-	r = t.match(name)
-	t.routes[name] = r
-	return r
+	return fresh
 }
 
 // match finds who wants the name.

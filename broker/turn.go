@@ -7,7 +7,7 @@ import (
 
 // flushAt is how many bytes a turn puts into outboxes before it writes them
 // out in the middle of a batch of reads.
-const flushAt = 128 << 10
+const flushAt = 64 << 10
 
 // turn is what one reader does between two flushes. It belongs to one
 // goroutine at a time.
