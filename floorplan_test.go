@@ -30,7 +30,7 @@ var plan = map[string]room{
 	"broker":        {floor: 2, ours: []string{"mqtt", "topic", "store"}, third: []string{"github.com/coder/websocket", "github.com/pires/go-proxyproto"}},
 	"sensors":       {floor: 2, third: []string{"periph.io/x/conn", "periph.io/x/devices", "github.com/expr-lang/expr"}},
 	"bridge":        {floor: 3, ours: []string{"mqtt", "topic", "broker"}, third: []string{"github.com/coder/websocket", "golang.org/x/net"}},
-	"discovery":     {floor: 3, ours: []string{"sensors", "broker"}, third: []string{"github.com/brutella/dnssd"}},
+	"discovery":     {floor: 3, ours: []string{"sensors", "broker", "mqtt"}},
 	"web":           {floor: 3, ours: []string{"broker", "sensors", "bridge", "store"}, third: []string{"github.com/danielgtaylor/huma", "github.com/prometheus/client_golang"}},
 	"cmd/gatewayd": {floor: 4, ours: []string{"*"}, third: []string{
 		"github.com/spf13/cobra", "github.com/coreos/go-systemd", "github.com/fsnotify/fsnotify"}},

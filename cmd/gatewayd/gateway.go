@@ -38,9 +38,10 @@ type gateway struct {
 	about  about
 	ready  atomic.Bool
 
-	stages  *stages
-	sensing *sensing
-	bridges *bridges
+	stages    *stages
+	sensing   *sensing
+	bridges   *bridges
+	discovery *stage // nil: nothing is announced
 
 	open []net.Listener // of MQTT
 	http net.Listener   // nil without
@@ -160,6 +161,7 @@ func (g *gateway) start(ctx context.Context) error {
 	}
 	g.sensing.start(g.stages)
 	g.bridges.start(g.stages)
+	g.startDiscovery(g.c)
 	g.ready.Store(true)
 	if g.http != nil {
 		server, err := g.newWeb()

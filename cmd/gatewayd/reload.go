@@ -69,6 +69,10 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 		g.sensing.start(g.stages)
 	}
 	err := g.bridges.adopt(c, g.stages)
+	if !reflect.DeepEqual(g.c.Discovery, c.Discovery) || !reflect.DeepEqual(g.c.Sensors, c.Sensors) ||
+		!reflect.DeepEqual(g.c.Lines, c.Lines) || !reflect.DeepEqual(g.c.Bridges, c.Bridges) {
+		g.startDiscovery(c)
+	}
 	next := *c
 	// What needs a restart is still what runs.
 	next.Gateway, next.Listeners, next.HTTP, next.Store, next.Board = g.c.Gateway, g.c.Listeners, g.c.HTTP, g.c.Store, g.c.Board

@@ -95,6 +95,13 @@ func (s *sensing) lines() []sensors.LineStatus {
 	return nil
 }
 
+func (s *sensing) entities() []sensors.Entity {
+	if now := s.current(); now != nil {
+		return now.Entities()
+	}
+	return nil
+}
+
 func (s *sensing) pending() (waiting int, dropped uint64) {
 	if now := s.current(); now != nil {
 		return now.Pending()
