@@ -18,10 +18,12 @@ type report struct {
 	brokers []*broker
 	runs    map[string][]map[string]float64 // by scenario and broker
 	failed  map[string]string
+	disk    string // what it allowed before the run
+	load    string // what else the machine had to do
 }
 
 func newReport(f flags, brokers []*broker) *report {
-	return &report{f: f, brokers: brokers, runs: map[string][]map[string]float64{}, failed: map[string]string{}}
+	return &report{f: f, brokers: brokers, runs: map[string][]map[string]float64{}, failed: map[string]string{}, disk: syncProbe(), load: loadAverage()}
 }
 
 func key(s *scenario, b *broker) string { return s.name + "\x00" + b.name }
@@ -65,7 +67,8 @@ func (r *report) markdown(chosen []*scenario, took time.Duration) string {
 		time.Now().UTC().Format("2006-01-02"), r.f.runs, r.f.seconds)
 	fmt.Fprintf(&b, "MQTT 3.1.1, loopback, 64 B payloads and clean sessions unless a row says otherwise; one process each, no pinning.\n")
 	fmt.Fprintf(&b, "CPU is the broker's user and system time from /proc for each delivered message (retained and queue rows: for each\nacknowledged one). gatewayd has its durable store open in every row. Absolute figures drift with the machine; compare within a row.\n\n")
-	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, disk of the stores: %s; the whole run took %s\n", cpuModel(), runtime.NumCPU(), kernel(), syncProbe(), took.Round(time.Second))
+	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, %s, load before %s; the whole run took %s\n",
+		cpuModel(), runtime.NumCPU(), kernel(), r.disk, r.load, took.Round(time.Second))
 	for _, br := range r.brokers {
 		fmt.Fprintf(&b, "- %s: %s\n", br.name, br.version)
 	}
@@ -185,6 +188,16 @@ func kernel() string {
 		return runtime.GOOS
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// loadAverage is what the kernel says of the last minute.
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
 }
 
 // syncProbe says what the disk allows: 64 KiB appended and synced, as a group commit does.

@@ -55,6 +55,9 @@ type env struct {
 	seconds time.Duration
 	quick   bool
 	result  map[string]float64
+
+	profiles string // where CPU profiles go, one for each start; empty: nowhere
+	starts   int
 }
 
 func (e *env) set(key string, v float64) { e.result[key] = v }
@@ -80,6 +83,10 @@ func (e *env) restart() error {
 		e.addr = p.Alt
 	}
 	e.ready, err = p.Ready(60 * time.Second)
+	if e.profiles != "" && e.b.name == "gatewayd" {
+		e.starts++
+		go profile(cmp.Or(os.Getenv("GW_PPROF"), p.Web), fmt.Sprintf("%s-%d.pprof", e.profiles, e.starts), e.seconds)
+	}
 	return err
 }
 
@@ -96,6 +103,9 @@ func once(s *scenario, b *broker, f flags) (map[string]float64, error) {
 		b: b, dir: dir, options: s.options, quick: f.quick, result: map[string]float64{},
 		seconds: time.Duration(f.seconds * float64(time.Second)),
 	}
+	if f.profile != "" {
+		e.profiles = filepath.Join(f.profile, s.name)
+	}
 	if e.loop, err = load.NewLoop(); err != nil {
 		return nil, err
 	}
@@ -107,9 +117,6 @@ func once(s *scenario, b *broker, f flags) (map[string]float64, error) {
 		return nil, err
 	}
 	defer func() { e.p.Kill() }()
-	if f.profile != "" && b.name == "gatewayd" {
-		go profile(cmp.Or(os.Getenv("GW_PPROF"), e.p.Web), filepath.Join(f.profile, s.name+".pprof"), e.seconds)
-	}
 	if err := s.run(e); err != nil {
 		if e.p.Exited() {
 			err = errors.Join(err, fmt.Errorf("%s has died: %s", b.name, lastLines(e.p.Output(), 5)))

@@ -443,6 +443,7 @@ func (c *client) vanish() {
 // each runs a test for the given protocol versions.
 func each(t *testing.T, versions []byte, f func(t *testing.T, v byte)) {
 	t.Helper()
+	t.Parallel()
 	for _, v := range versions {
 		t.Run(map[byte]string{3: "3.1", 4: "3.1.1", 5: "5.0"}[v], func(t *testing.T) {
 			t.Parallel()

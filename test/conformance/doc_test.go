@@ -7,6 +7,7 @@
 package conformance
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "24") // they wait more than they work
 	code := m.Run()
 	if common.p != nil {
 		if err := common.p.Stop(); err != nil && code == 0 {

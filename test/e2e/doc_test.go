@@ -8,6 +8,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -16,6 +17,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait more than they work
 	if _, err := peer.Gatewayd(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
