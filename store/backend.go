@@ -36,7 +36,7 @@ type write struct {
 func (w *writes) reset() {
 	clear(w.list)
 	w.list, w.arena, w.size = w.list[:0], w.arena[:0], 0
-	if cap(w.arena) > 1<<20 {
+	if cap(w.arena) > 8<<20 {
 		w.arena = nil
 	}
 }

@@ -103,8 +103,11 @@ func (p *packer) add(r *pendingRecipient, id MessageID, m *pendingMessage) {
 func (s *Store) sealGroup(c *cut, chunked bool) {
 	p := &c.pack
 	body := bodyRecord{Version: recordVersion, IDs: p.ids, Ends: p.ends, Sum: crc32.Checksum(p.bodies, castagnoli), Bodies: p.bodies}
-	value, _ := body.MarshalMsg(make([]byte, 0, len(p.bodies)+10*len(p.ids)+32))
-	c.full.put(c.full.key(prefixGroup, p.gid), value)
+	key := c.full.key(prefixGroup, p.gid)
+	at := len(c.full.arena)
+	c.full.arena, _ = body.MarshalMsg(c.full.arena)
+	value := c.full.arena[at:len(c.full.arena):len(c.full.arena)]
+	c.full.put(key, value)
 	upto := MessageID(p.gid + p.ids[len(p.ids)-1])
 	for _, ss := range p.touched {
 		q := ss.build
