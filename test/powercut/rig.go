@@ -71,6 +71,8 @@ type bench struct {
 	cache   *disk.Cache
 	server  *disk.Server
 	socket  string
+	dir     string
+	parked  string // file with the state of a board that is about to mount its disk
 	port    int
 	address string
 
@@ -90,11 +92,14 @@ func Run(t testing.TB, cuts int, o Options) Report {
 	rig.Need(t, "qemu-system-aarch64", "mkfs.ext4")
 	b := &bench{t: t, o: o, rng: rand.New(rand.NewPCG(o.Seed, 1)), verified: map[int]uint64{}, keep: map[string]uint64{}}
 	b.kernel = rig.Kernel(t, "arm64")
-	b.initrd = rig.Initramfs(t, "arm64", b.kernel, plan.Plan{Address: "10.0.2.15", Disk: "/dev/vda", Format: "ext4", Steps: o.Steps}, o.Files)
+	b.initrd = rig.Initramfs(t, "arm64", b.kernel, plan.Plan{Address: "10.0.2.15", Disk: "/dev/vda", Format: "ext4", Steps: o.Steps, Park: true}, o.Files)
 	b.makeDisk()
 	b.port = rig.FreePort(t)
 	b.address = fmt.Sprintf("127.0.0.1:%d", b.port)
 	b.clients()
+	if err := b.park(); err != nil {
+		t.Fatal(err)
+	}
 	for i := range cuts {
 		begin := time.Now()
 		err := b.cycle(i == 0, true)
@@ -145,7 +150,7 @@ func (b *bench) makeDisk() {
 	}
 	b.cache = disk.NewCache(f, size)
 	b.server = disk.NewServer(b.cache)
-	b.socket = filepath.Join(dir, "nbd")
+	b.dir, b.socket = dir, filepath.Join(dir, "nbd")
 	l, err := net.Listen("unix", b.socket)
 	if err != nil {
 		b.t.Fatal(err)
@@ -179,12 +184,12 @@ func (b *bench) clients() {
 func (b *bench) boot() (*rig.Machine, int, error) {
 	b.server.PowerOn()
 	b.server.SetFlushDelay(0)
-	m := rig.Start(b.t, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(b.kernel, "vmlinuz"), "-initrd", b.initrd, "-append", "console=ttyAMA0 loglevel=5 panic=-1",
-		"-drive", "file=nbd+unix:///?socket="+b.socket+",if=none,id=d0,format=raw,cache=none", "-device", "virtio-blk-device,drive=d0",
-		"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:1883", b.port), "-device", "virtio-net-device,netdev=n0", "-serial", "stdio")
+	m := rig.Start(b.t, "qemu-system-aarch64", b.board("-incoming", "exec:cat "+b.parked)...)
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
+	if err := b.wake(ctx, m); err != nil {
+		return m, 0, err
+	}
 	code, err := m.ExitCode(ctx, "verify")
 	if err != nil {
 		return m, 0, err

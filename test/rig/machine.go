@@ -133,12 +133,18 @@ func (m *Machine) waitFrom(ctx context.Context, from int, texts ...string) (stri
 	}
 }
 
+// Send types a line on the guest's console.
+func (m *Machine) Send(line string) error {
+	_, err := fmt.Fprintln(m.in, line)
+	return err
+}
+
 // Type types a command for the guest's init and waits until it is carried out.
 func (m *Machine) Type(ctx context.Context, command string) error {
 	m.mu.Lock()
 	from := len(m.lines)
 	m.mu.Unlock()
-	if _, err := fmt.Fprintln(m.in, command); err != nil {
+	if err := m.Send(command); err != nil {
 		return err
 	}
 	line, err := m.waitFrom(ctx, from, "@guest did "+command, "@guest refused "+command)

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -45,6 +46,14 @@ func main() {
 			}
 		}
 	}
+	keyboard := bufio.NewScanner(os.Stdin)
+	if todo.Park {
+		say("parked")
+		if err := wake(keyboard, todo.Disk); err != nil {
+			stop("wake", err)
+		}
+		say("awake")
+	}
 	if err := mountData(todo); err != nil {
 		stop("disk", err)
 	}
@@ -53,7 +62,7 @@ func main() {
 			stop("device", err)
 		}
 	}
-	go listen()
+	go listen(keyboard)
 	say("ready")
 	for _, s := range todo.Steps {
 		run(s)

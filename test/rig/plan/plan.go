@@ -8,7 +8,12 @@ type Plan struct {
 	Disk    string   // block device to mount on /data; empty: a memory file system
 	Format  string   // file system on Disk
 	Devices []string // wait for these before the first step
-	Steps   []Step   // run one after the other
+	// Park makes the init stop before it touches Disk and wait for the host to
+	// type "go SEED TIME": a board whose state is saved there starts in a
+	// fraction of a boot. SEED gives each start its own randomness, TIME (Unix
+	// seconds) its clock.
+	Park  bool
+	Steps []Step // run one after the other
 }
 
 // Step is one program run.
