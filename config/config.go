@@ -16,8 +16,11 @@ type Config struct {
 	HTTP      HTTP       `yaml:"http" doc:"Health, metrics and status over HTTP."`
 	Store     Store      `yaml:"store" doc:"The durable store."`
 	Board     Board      `yaml:"board" doc:"The hardware. Also written as a single word: board: auto."`
+	Muxes     []Mux      `yaml:"muxes" doc:"I2C multiplexers."`
+	Expanders []Expander `yaml:"expanders" doc:"Port expanders on I2C."`
 	Sensors   []Sensor   `yaml:"sensors" doc:"Parts that are read on a schedule."`
 	Lines     []Line     `yaml:"lines" doc:"Single inputs and outputs."`
+	History   History    `yaml:"history" doc:"The past of the sensors' readings."`
 	Bridges   []Bridge   `yaml:"bridges" doc:"Connections to other brokers."`
 	Discovery Discovery  `yaml:"discovery" doc:"Announcing the gateway and what hangs on it."`
 	Log       Log        `yaml:"log" doc:"Where the log goes and how much of it there is."`

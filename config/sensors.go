@@ -2,12 +2,12 @@ package config
 
 // Board is the hardware the sensors and lines hang on.
 type Board struct {
-	Kind     string  `yaml:"kind" default:"auto" enum:"auto,hardware,sim,none" doc:"auto: the hardware where there is some, else simulated. hardware: the hardware or an error. sim: simulated. none: no sensors and no lines."`
-	Watchdog string  `yaml:"watchdog" doc:"Hardware watchdog device to feed while everything advances, such as /dev/watchdog0; empty: none."`
-	LED      string  `yaml:"led" doc:"LED that shows the state, a name under /sys/class/leds; empty: none."`
-	Seed     int     `yaml:"seed" default:"1" min:"0" doc:"Simulation: the same seed gives the same values."`
-	Faults   []Fault `yaml:"faults" doc:"Simulation: what goes wrong."`
-	Script   []Event `yaml:"script" doc:"Simulation: what happens to the lines."`
+	Kind     string   `yaml:"kind" default:"auto" enum:"auto,hardware,sim,none" doc:"auto: the hardware where there is some, else simulated. hardware: the hardware or an error. sim: simulated. none: no sensors and no lines."`
+	Watchdog Duration `yaml:"watchdog" default:"0" max:"10m" doc:"Let the hardware watchdog reset the board when the gateway has not advanced for so long; 0: off."`
+	LED      string   `yaml:"led" default:"off" doc:"LED that shows the state: auto is the board's activity LED, else a name under /sys/class/leds; off."`
+	Seed     int      `yaml:"seed" default:"1" min:"0" doc:"Simulation: the same seed gives the same values."`
+	Faults   []Fault  `yaml:"faults" doc:"Simulation: what goes wrong."`
+	Script   []Event  `yaml:"script" doc:"Simulation: what happens to the lines."`
 }
 
 func (Board) scalarKey() string { return "kind" }
@@ -29,6 +29,33 @@ type Event struct {
 	Level string   `yaml:"level" default:"toggle" enum:"high,low,toggle" doc:"What becomes of it."`
 	At    Duration `yaml:"at" doc:"How long after the start."`
 	Every Duration `yaml:"every" doc:"Period; 0: once."`
+}
+
+// History is how much of the past of each quantity is kept.
+type History struct {
+	Keep    bool `yaml:"keep" default:"true" doc:"Keep readings for those who missed them, in the store."`
+	Raw     int  `yaml:"raw" default:"360" min:"1" max:"100000" doc:"Last readings of each quantity, as they were."`
+	Minutes int  `yaml:"minutes" default:"720" min:"1" max:"100000" doc:"Means of a minute."`
+	Hours   int  `yaml:"hours" default:"720" min:"1" max:"100000" doc:"Means of an hour."`
+	Series  int  `yaml:"series" default:"1000" min:"1" max:"100000" doc:"Quantities that have a history; further ones are not kept, and counted."`
+}
+
+// Mux is an I2C multiplexer.
+type Mux struct {
+	Name    string `yaml:"name" required:"true" check:"level" doc:"Its name; the buses behind it are name/0 to name/7."`
+	Driver  string `yaml:"driver" default:"pca9548" enum:"pca9548,tca9548" doc:"The part."`
+	Bus     string `yaml:"bus" default:"i2c-1" doc:"Bus it hangs on."`
+	Address string `yaml:"address" doc:"Its address; default 0x70."`
+}
+
+// Expander is a port expander.
+type Expander struct {
+	Name      string   `yaml:"name" required:"true" check:"level" doc:"Its name; its lines are name:0 and on."`
+	Driver    string   `yaml:"driver" required:"true" enum:"mcp23017,mcp23008,pcf8574,pcf8575,xl9535" doc:"The part."`
+	Bus       string   `yaml:"bus" default:"i2c-1" doc:"Bus it hangs on."`
+	Address   string   `yaml:"address" doc:"Its address; default: the part's first."`
+	Interrupt string   `yaml:"interrupt" doc:"Line of the board that the part pulls down on a change; empty: it is polled."`
+	Every     Duration `yaml:"every" default:"0" doc:"How often it is polled; 0: every 20 ms, with an interrupt every second."`
 }
 
 // Sensor is one part that is read on a schedule.

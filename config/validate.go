@@ -140,6 +140,13 @@ func (v *validator) http() {
 }
 
 func (v *validator) sensors() {
+	layers := map[string]string{}
+	for i, m := range v.Muxes {
+		v.unique(layers, fmt.Sprintf("muxes[%d].name", i), m.Name, "the name")
+	}
+	for i, e := range v.Expanders {
+		v.unique(layers, fmt.Sprintf("expanders[%d].name", i), e.Name, "the name")
+	}
 	seen := map[string]string{}
 	for i, s := range v.Sensors {
 		v.unique(seen, fmt.Sprintf("sensors[%d].name", i), s.Name, "the name")

@@ -90,7 +90,7 @@ func build(c *config.Config, verbose bool, stderr io.Writer) (g *gateway, err er
 	}
 	g.about = newAbout(c, g.id, g.board.Info(), g.open, g.http)
 	g.stages = newStages(g.logs.Logger)
-	g.sensing = &sensing{id: g.id, board: g.board, broker: g.broker, log: g.logs.Logger}
+	g.sensing = &sensing{id: g.id, board: g.board, broker: g.broker, store: g.store, log: g.logs.Logger}
 	if err = g.sensing.prepare(c); err != nil {
 		return g, err
 	}
@@ -162,6 +162,7 @@ func (g *gateway) start(ctx context.Context) error {
 	g.sensing.start(g.stages)
 	g.bridges.start(g.stages)
 	g.startDiscovery(g.c)
+	g.stages.start("watch", g.watch)
 	g.ready.Store(true)
 	if g.http != nil {
 		server, err := g.newWeb()

@@ -62,7 +62,7 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 		return err
 	}
 	g.dropUnknown()
-	if !reflect.DeepEqual(g.c.Sensors, c.Sensors) || !reflect.DeepEqual(g.c.Lines, c.Lines) {
+	if changedSensing(g.c, c) {
 		if err := g.sensing.prepare(c); err != nil {
 			return err
 		}
@@ -78,6 +78,13 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 	next.Gateway, next.Listeners, next.HTTP, next.Store, next.Board = g.c.Gateway, g.c.Listeners, g.c.HTTP, g.c.Store, g.c.Board
 	g.c = &next
 	return err
+}
+
+// changedSensing reports whether anything that the scheduler is made of
+// differs.
+func changedSensing(a, b *config.Config) bool {
+	return !reflect.DeepEqual(a.Sensors, b.Sensors) || !reflect.DeepEqual(a.Lines, b.Lines) ||
+		!reflect.DeepEqual(a.Muxes, b.Muxes) || !reflect.DeepEqual(a.Expanders, b.Expanders)
 }
 
 // dropUnknown closes the connections of users whom the files do not let in

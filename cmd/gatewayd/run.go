@@ -89,12 +89,6 @@ func (g *gateway) run(ctx context.Context, reread func() (*config.Config, error)
 
 // serve waits for the end: a signal, or a room that fails.
 func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reread func() (*config.Config, error), verbose bool) error {
-	var watchdog <-chan time.Time
-	if every, err := daemon.SdWatchdogEnabled(false); err == nil && every > 0 {
-		t := time.NewTicker(every / 2)
-		defer t.Stop()
-		watchdog = t.C
-	}
 	settle := time.NewTicker(2 * time.Second)
 	defer settle.Stop()
 	for {
@@ -116,10 +110,6 @@ func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reread fu
 			case syscall.SIGUSR2:
 				g.dump()
 			}
-		case <-watchdog:
-			if g.advances(ctx) {
-				notify(daemon.SdNotifyWatchdog)
-			}
 		}
 	}
 }
@@ -129,17 +119,6 @@ func notify(states ...string) {
 	for _, s := range states {
 		_, _ = daemon.SdNotify(false, s) // nobody to tell when it cannot be told
 	}
-}
-
-// advances reports whether the commit loop still turns.
-func (g *gateway) advances(ctx context.Context) bool {
-	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := g.store.Flush(limited); err != nil && errors.Is(err, context.DeadlineExceeded) {
-		g.logs.Error("the store stands still", "err", err)
-		return false
-	}
-	return true
 }
 
 // flush writes everything to the card now.

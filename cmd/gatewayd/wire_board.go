@@ -20,8 +20,23 @@ func boardOptions(c *config.Config, log *slog.Logger) board.Options {
 		kinds[k] = true
 	}
 	buses := simulatedBuses()
+	hang := func(driver, name, bus, address string) { // a multiplexer or an expander
+		if kinds[driver] && slices.Contains(buses, sensors.BusName(bus)) {
+			o.Sim.Parts = append(o.Sim.Parts, sim.Part{Kind: driver, Name: name, Bus: bus, Address: address})
+		}
+	}
+	for _, m := range c.Muxes {
+		hang("pca9548", m.Name, m.Bus, m.Address)
+		buses = append(buses, m.Name)
+	}
+	for _, e := range c.Expanders {
+		hang(e.Driver, e.Name, e.Bus, e.Address)
+	}
 	for _, s := range c.Sensors {
-		bus, _, _ := strings.Cut(sensors.BusName(busOf(s)), "/") // behind a multiplexer
+		bus, _, behind := strings.Cut(busOf(s), "/") // behind a multiplexer
+		if !behind {
+			bus = sensors.BusName(bus)
+		}
 		if !kinds[s.Driver] || !slices.Contains(buses, bus) {
 			continue // the room says that there is no such bus
 		}

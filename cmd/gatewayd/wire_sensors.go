@@ -15,6 +15,13 @@ import (
 // options; whoever calls adds Buses and Sink.
 func sensorOptions(c *config.Config, gateway string, log *slog.Logger) sensors.Options {
 	o := sensors.Options{Gateway: gateway, Log: log}
+	for _, m := range c.Muxes {
+		o.Muxes = append(o.Muxes, sensors.MuxConfig{Name: m.Name, Driver: m.Driver, Bus: m.Bus, Address: m.Address})
+	}
+	for _, e := range c.Expanders {
+		o.Expanders = append(o.Expanders, sensors.ExpanderConfig{Name: e.Name, Driver: e.Driver, Bus: e.Bus, Address: e.Address,
+			Interrupt: e.Interrupt, Every: e.Every.D()})
+	}
 	for _, s := range c.Sensors {
 		p := sensors.ProbeConfig{
 			Name: s.Name, Driver: s.Driver, Bus: busOf(s), Address: s.Address, Options: s.Options, Every: s.Every.D(),
