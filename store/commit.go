@@ -102,6 +102,7 @@ func (s *Store) periodic() {
 		s.swept = now
 		s.sweepLocked(now)
 	}
+	s.watchWearLocked(s.since())
 	if s.reclaimDueLocked(s.since()) {
 		s.reclaimLocked()
 	}

@@ -44,7 +44,7 @@ func (s *Store) lazyLocked(o *op, now time.Duration) bool {
 		return false
 	}
 	if len(s.lazy) == 0 {
-		s.lazyDue = now + s.opts.LazyInterval
+		s.lazyDue = now + s.lazyIntervalLocked()
 	}
 	v := lazyValue{seq: s.seq, message: o.message, value: o.value}
 	s.lazyBytes += v.size() - s.lazy[key].size()

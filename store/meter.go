@@ -100,6 +100,11 @@ type Stats struct {
 	Written        map[string]uint64 // bytes handed to badger, by subsystem
 	CommitP50      time.Duration     // of the last thousand
 	CommitP99      time.Duration
+	DiskWritten    uint64        // bytes this process made the kernel write since Open, compactions included
+	DeviceWritten  uint64        // bytes written to the block device since Open, by everyone; 0: not known
+	BudgetUsed     float64       // of the write budget, of what it allows by now; 0: none is set
+	CommitDelay    time.Duration // to keep to the budget, 0: none
+	DiskFree       int64         // bytes, 0: not known
 }
 
 // Stats are counters since Open and present sizes.
@@ -116,6 +121,13 @@ func (s *Store) Stats() Stats {
 		DroppedAge: m.droppedAge, DroppedExpired: m.droppedExpired, Rejected: m.rejected, Reclaims: m.reclaims, Lost: m.lost,
 		Written:   make(map[string]uint64, subsystems),
 		CommitP50: time.Duration(p50) * time.Microsecond, CommitP99: time.Duration(p99) * time.Microsecond,
+	}
+	if s.dir != "" {
+		st.DiskWritten, st.DiskFree = s.writtenLocked(), s.free
+		st.BudgetUsed, st.CommitDelay = s.wear.pressure, s.commitDelayLocked()
+		if now, err := deviceWritten(s.dir); err == nil && now >= s.wear.device && s.wear.device > 0 {
+			st.DeviceWritten = now - s.wear.device
+		}
 	}
 	for i, n := range m.written {
 		st.Written[subsystemNames[i]] = n

@@ -83,6 +83,7 @@ type Store struct {
 	full  bool  // the disk is at its reserve
 	free  int64 // on the disk, when it was last looked at
 	meter meter
+	wear  wear
 
 	freed      int64 // bytes deleted since space was last reclaimed
 	freedAt    time.Duration
@@ -135,6 +136,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.boundBytes()
 	s.watchSpace()
+	s.watchWearLocked(s.since())
 	return s, nil
 }
 

@@ -191,6 +191,7 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 	case worth && wait <= s.opts.CommitDelay:
 		due = now + wait
 	}
+	due = max(due, now+s.commitDelayLocked()) // to keep to the write budget
 	sub.due = int64(due)
 	sub.refs++
 	s.pending = append(s.pending, sub)
