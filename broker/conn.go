@@ -126,14 +126,13 @@ func (c *conn) feed(b []byte, t *turn) {
 	}
 }
 
-// again processes what was kept.
+// again processes what was kept. Opening a session may end in another call of it
+// from below, which must not find the same bytes.
 func (c *conn) again(t *turn) {
-	used := c.process(c.partial, t)
-	switch {
-	case c.state == ended || used == len(c.partial):
-		c.partial = nil
-	case used > 0:
-		c.partial = append([]byte(nil), c.partial[used:]...)
+	b := c.partial
+	c.partial = nil
+	if used := c.process(b, t); used < len(b) && c.state != ended {
+		c.partial = append([]byte(nil), b[used:]...)
 	}
 }
 

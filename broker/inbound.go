@@ -91,6 +91,9 @@ func (in *inbound) pending() int {
 }
 
 func (in *inbound) count(d int) {
+	if in == nil {
+		return // a hold of an earlier connection: this one has nothing under way
+	}
 	in.mu.Lock()
 	in.n = max(in.n+d, 0) // PUBREL may answer for a publish of an earlier connection
 	in.mu.Unlock()
