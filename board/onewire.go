@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"periph.io/x/conn/v3/onewire"
 	"periph.io/x/host/v3/netlink"
@@ -65,7 +66,30 @@ func (b *kernelOneWire) Tx(w, r []byte, p onewire.Pullup) error {
 		}
 		b.nl = nl
 	}
-	return b.nl.Tx(w, r, p)
+	return b.ask(w, r, p)
+}
+
+// netlinkTimeout bounds one transaction through the kernel. The library waits
+// without end for an answer that may never come.
+const netlinkTimeout = 3 * time.Second
+
+// ask does one transaction. A socket that does not answer is given up, with
+// the goroutine that waits on it, and the next transaction opens a new one.
+func (b *kernelOneWire) ask(w, r []byte, p onewire.Pullup) error {
+	nl := b.nl
+	in := make([]byte, len(r)) // not r: the goroutine may write it after we are gone
+	done := make(chan error, 1)
+	go func() { done <- nl.Tx(w, in, p) }()
+	timeout := time.NewTimer(netlinkTimeout)
+	defer timeout.Stop()
+	select {
+	case err := <-done:
+		copy(r, in)
+		return err
+	case <-timeout.C:
+		b.nl = nil
+		return fmt.Errorf("%s: the kernel does not answer", b.name)
+	}
 }
 
 // thermometer does the commands of a part that w1_therm drives: the kernel

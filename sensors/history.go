@@ -199,6 +199,23 @@ func (r *Ring) LastSeq(probe, quantity string) uint64 {
 	return last
 }
 
+// Last is the newest reading that is not bad.
+func (r *Ring) Last(probe, quantity string) (Reading, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found Reading
+	ok := false
+	if s := r.series[seriesKey{probe, quantity}]; s != nil {
+		s.raw.each(func(p *point) {
+			if p.quality != Bad {
+				found, ok = Reading{Probe: probe, Quantity: quantity, Unit: s.unit, Value: p.value, At: time.UnixMilli(p.at),
+					Source: p.source, Seq: p.seq, Quality: p.quality, History: true}, true
+			}
+		})
+	}
+	return found, ok
+}
+
 // Restamp corrects the readings that were taken before the clock was set: by
 // is how far it was behind.
 func (r *Ring) Restamp(by time.Duration) {

@@ -94,3 +94,17 @@ func (c LineConfig) statePayload(on bool, at time.Time, seq uint64) []byte {
 	}{text, formatTime(at), seq}) // strings and numbers always encode
 	return b
 }
+
+// availability is the topic that says whether a sensor or line works.
+func (s *Scheduler) availability(name string) string {
+	return "gateway/" + s.o.Gateway + "/" + name + "/availability"
+}
+
+// lineOnline publishes whether a line works.
+func (s *Scheduler) lineOnline(name string, online bool) {
+	state := "offline"
+	if online {
+		state = "online"
+	}
+	s.out.push(Message{Topic: s.availability(name), Payload: []byte(state), QoS: 1, Retain: true}, true)
+}

@@ -2,6 +2,7 @@ package sensors
 
 import (
 	"context"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type inputLine struct {
 
 // run watches until ctx is done and takes the line again when it is lost.
 func (l *inputLine) run(ctx context.Context) {
+	l.resume()
 	var ticking sync.WaitGroup
 	ticking.Go(func() { l.tick(ctx) })
 	defer ticking.Wait()
@@ -43,7 +45,7 @@ func (l *inputLine) run(ctx context.Context) {
 			return
 		}
 		l.mu.Lock()
-		was := l.online || l.reason == ""
+		was := l.online || l.reason == "" // not told yet
 		l.online, l.known = false, false
 		l.reason = "the line is gone"
 		if err != nil {
@@ -53,6 +55,7 @@ func (l *inputLine) run(ctx context.Context) {
 		if was {
 			pause = backoffFirst
 			l.sched.log.Warn("input failed", "line", l.cfg.Name, "err", err)
+			l.sched.lineOnline(l.cfg.Name, false)
 		}
 		if !sleep(ctx, pause) {
 			return
@@ -60,10 +63,30 @@ func (l *inputLine) run(ctx context.Context) {
 	}
 }
 
+// resume goes on counting where the history ends, so that a meter's total
+// survives a restart.
+func (l *inputLine) resume() {
+	h, ok := l.sched.o.History.(interface {
+		Last(probe, quantity string) (Reading, bool)
+	})
+	if !ok || l.cfg.Count == "" {
+		return
+	}
+	if r, ok := h.Last(l.cfg.Name, "count"); ok && r.Value > 0 {
+		l.mu.Lock()
+		l.pulses, l.seq = uint64(math.Round(r.Value*l.cfg.PerUnit)), r.Seq
+		l.sent = l.pulses
+		l.mu.Unlock()
+	}
+}
+
 // edge is called for the first level (seq 0) and each edge, in order.
 func (l *inputLine) edge(high bool, at time.Time, seq uint64) {
-	l.mu.Lock()
 	first := seq == 0
+	if first {
+		l.sched.lineOnline(l.cfg.Name, true)
+	}
+	l.mu.Lock()
 	if first {
 		l.online, l.reason, l.lastSeq = true, "", 0
 	} else {
@@ -195,7 +218,7 @@ func (l *inputLine) status() LineStatus {
 }
 
 func (l *inputLine) entities() []Entity {
-	e := Entity{Kind: "binary_sensor", Probe: l.cfg.Name, Topic: l.topic("state"), On: l.cfg.On, Off: l.cfg.Off,
+	e := Entity{Kind: "binary_sensor", Probe: l.cfg.Name, Topic: l.topic("state"), Availability: l.sched.availability(l.cfg.Name), On: l.cfg.On, Off: l.cfg.Off,
 		Format: l.cfg.Format, QoS: l.cfg.QoS, Retain: l.cfg.retain()}
 	if l.cfg.Count == "" {
 		return []Entity{e}

@@ -237,9 +237,11 @@ func (g *interlock) open(o *outputLine) {
 		o.mu.Unlock()
 		if first {
 			g.sched.log.Warn("output failed", "line", o.cfg.Name, "err", err)
+			g.sched.lineOnline(o.cfg.Name, false)
 		}
 		return
 	}
+	g.sched.lineOnline(o.cfg.Name, true)
 	o.set, o.release = set, release
 	o.heard = time.Now()
 	g.publish(o, on)
@@ -255,6 +257,7 @@ func (g *interlock) apply(o *outputLine, on bool) {
 	}
 	if err := o.set(on != o.cfg.activeLow()); err != nil {
 		g.sched.log.Warn("output failed", "line", o.cfg.Name, "err", err)
+		g.sched.lineOnline(o.cfg.Name, false)
 		_ = o.release() // it is being given up
 		o.set, o.release = nil, nil
 		o.mu.Lock()
@@ -364,7 +367,7 @@ func (o *outputLine) status() LineStatus {
 
 func (o *outputLine) entity() Entity {
 	e := Entity{Kind: "switch", Probe: o.cfg.Name, Topic: expandTopic(o.cfg.Topic, o.group.sched.o.Gateway, o.cfg.Name, "state"),
-		Command: o.cfg.CommandTopic, On: o.cfg.On, Off: o.cfg.Off, Format: o.cfg.Format, QoS: o.cfg.QoS, Retain: o.cfg.retain()}
+		Availability: o.group.sched.availability(o.cfg.Name), Command: o.cfg.CommandTopic, On: o.cfg.On, Off: o.cfg.Off, Format: o.cfg.Format, QoS: o.cfg.QoS, Retain: o.cfg.retain()}
 	if e.Command == "" {
 		e.Kind = "binary_sensor"
 	}

@@ -71,3 +71,35 @@ func TestReadingsBeforeTheClockIsSet(t *testing.T) {
 		}
 	})
 }
+
+// A water meter goes on counting after a restart.
+func TestCounterGoesOnAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ring, err := sensors.NewRing(sensors.RingOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := sensors.Options{History: ring, Lines: []sensors.LineConfig{{Name: "water", Line: "GPIO6", Topic: "water", Count: "rising", PerUnit: 10, Unit: "L", Every: time.Second}}}
+		for _, want := range []string{"1", "2"} {
+			h := newHouse(t, sim.Options{}, o)
+			time.Sleep(1100 * time.Millisecond)
+			for range 10 {
+				_ = h.board.SetLine("GPIO6", true)
+				time.Sleep(time.Millisecond)
+				_ = h.board.SetLine("GPIO6", false)
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(2 * time.Second)
+			if got := h.sink.last("water"); got != want {
+				t.Errorf("the meter shows %q, want %q", got, want)
+			}
+			if got := h.sink.last("gateway/gw/water/availability"); got != "online" {
+				t.Errorf("the meter is %q", got)
+			}
+			h.stop()
+			if got := h.sink.last("gateway/gw/water/availability"); got != "offline" {
+				t.Errorf("the meter is %q after the end", got)
+			}
+		}
+	})
+}

@@ -175,7 +175,7 @@ func (s *Scheduler) newProbe(i int, c ProbeConfig, names map[string]bool) (*prob
 		}
 	}
 	p := &probe{cfg: c, driver: d, busKey: busKey, sched: s, channels: map[string]*channel{}}
-	p.availability = "gateway/" + s.o.Gateway + "/" + c.Name + "/availability"
+	p.availability = s.availability(c.Name)
 	for q := range c.Filters {
 		if q != "*" && !p.hasQuantity(q) {
 			return nil, wrong("filters", "%s has no quantity %q%s", d.Name, q, suggest(q, d.Quantities))
@@ -241,5 +241,11 @@ func (s *Scheduler) goOffline() {
 		for _, p := range l.probes {
 			p.setOnline(false, "the gateway stopped")
 		}
+	}
+	for _, l := range s.ins {
+		s.lineOnline(l.cfg.Name, false)
+	}
+	for _, o := range s.outs {
+		s.lineOnline(o.cfg.Name, false)
 	}
 }
