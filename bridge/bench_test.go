@@ -235,3 +235,26 @@ func mosquittoBridge(b *testing.B, to string, qos mqtt.QoS) string {
 	})
 	return addr
 }
+
+// BenchmarkDrain: how fast what waited on disk through an outage reaches the
+// centre.
+func BenchmarkDrain(b *testing.B) {
+	for qos := mqtt.QoS(1); qos <= 2; qos++ {
+		b.Run(fmt.Sprintf("qos%d", qos), func(b *testing.B) {
+			s := newSink(b)
+			g, _ := newGateway(b, b.TempDir(), broker.Options{Listeners: []broker.Listener{{Address: "127.0.0.1:0"}}, SysInterval: -1, MaxInflight: 500})
+			br, stop := g.bridge(Options{Log: quiet, Start: Manual, ReceiveMaximum: 500, Addresses: []string{s.l.Addr().String()}, Rules: []Rule{{Filter: "a/#", Direction: Out, QoS: qos}}})
+			eventually(b, 5*time.Second, "waits", func() bool { return br.Status().State == Waiting })
+			pour(b, g.Addr(0).String(), qos, b.N)
+			b.ResetTimer()
+			br.Resume()
+			eventually(b, 120*time.Second, "drained", func() bool { return s.count.Load() >= int64(b.N) })
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			b.StopTimer()
+			if s.count.Load() != int64(b.N) {
+				b.Errorf("%d of %d messages", s.count.Load(), b.N)
+			}
+			stop()
+		})
+	}
+}
