@@ -112,7 +112,8 @@ func (d Driver) checkBus(b *layers, name string) (key string, err error) {
 // BusName brings the names people use for a bus to one form: "1", "I2C1" and
 // "/dev/i2c-1" are "i2c-1".
 func BusName(name string) string {
-	n := strings.ToLower(strings.TrimPrefix(name, "/dev/"))
+	name = strings.TrimPrefix(name, "/dev/")
+	n := strings.ToLower(name)
 	if _, err := strconv.Atoi(n); err == nil {
 		return "i2c-" + n
 	}
@@ -122,7 +123,12 @@ func BusName(name string) string {
 	if rest, ok := strings.CutPrefix(n, "spidev"); ok {
 		return "spi" + rest
 	}
-	return n
+	for _, kind := range []string{"i2c-", "spi", "w1-"} {
+		if strings.HasPrefix(n, kind) {
+			return n
+		}
+	}
+	return name // a serial port's capitals count
 }
 
 func hexList(a []uint16) string {

@@ -213,7 +213,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q passes for a 1-wire address", bad)
 		}
 	}
-	for in, want := range map[string]string{"1": "i2c-1", "I2C1": "i2c-1", "/dev/i2c-1": "i2c-1", "i2c-1": "i2c-1", "/dev/spidev0.1": "spi0.1", "ttyAMA0": "ttyama0"} {
+	for in, want := range map[string]string{"1": "i2c-1", "I2C1": "i2c-1", "/dev/i2c-1": "i2c-1", "i2c-1": "i2c-1", "/dev/spidev0.1": "spi0.1", "/dev/ttyAMA0": "ttyAMA0", "SPI0.0": "spi0.0"} {
 		if got := BusName(in); got != want {
 			t.Errorf("BusName(%q) = %q", in, got)
 		}

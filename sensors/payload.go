@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// Number is the value as it is published in plain form.
+func (r Reading) Number() string { return formatNumber(r.Value, QuantityOf(r.Quantity).Digits) }
+
 // jsonReading is the JSON payload of a reading. A value that is not usable is
 // null with a reason, never a stale number.
 type jsonReading struct {

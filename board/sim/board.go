@@ -45,6 +45,26 @@ func DefaultParts() []Part {
 	}
 }
 
+// Ports that a board has whether or not something hangs on them.
+var (
+	standardSPI    = []string{"spi0.0", "spi0.1"}
+	standardSerial = []string{"ttyAMA0", "serial0", "ttyUSB0"}
+)
+
+// noPart is an open end: nothing comes from it.
+type noPart struct{}
+
+func (noPart) Transfer(_, r []byte) error {
+	for i := range r {
+		r[i] = 0xFF
+	}
+	return nil
+}
+
+func (noPart) Baud() int                     { return 0 }
+func (noPart) Receive([]byte) []byte         { return nil }
+func (noPart) Send() ([]byte, time.Duration) { return nil, 0 }
+
 // Board is a simulated board. All methods are safe for concurrent use.
 type Board struct {
 	start   time.Time
@@ -80,6 +100,13 @@ func New(o Options) (*Board, error) {
 	b.i2cBus("i2c-0")
 	b.i2cBus("i2c-1")
 	b.oneWireBus("w1-1")
+	nobody := newWorld("", 0, nil, nil, b.start)
+	for _, n := range standardSPI {
+		b.spi[n] = &spiPort{name: n, part: noPart{}, world: nobody}
+	}
+	for _, n := range standardSerial {
+		b.serial[n] = newSerialPort(noPart{}, nobody)
+	}
 	for i, p := range o.Parts {
 		if err := b.add(p, o.Seed+uint64(i)*0x9E3779B97F4A7C15); err != nil {
 			return nil, fmt.Errorf("simulated part %d (%s): %w", i+1, p.Kind, err)
@@ -160,12 +187,12 @@ func (b *Board) add(p Part, seed uint64) error {
 	case OneWirePart:
 		return b.oneWireBus(p.Bus).attach(d, w)
 	case SPIPart:
-		if b.spi[p.Bus] != nil {
+		if have := b.spi[p.Bus]; have != nil && have.part != SPIPart(noPart{}) {
 			return fmt.Errorf("%s is taken", p.Bus)
 		}
 		b.spi[p.Bus] = &spiPort{name: p.Bus, part: d, world: w}
 	case SerialPart:
-		if b.serial[p.Bus] != nil {
+		if have := b.serial[p.Bus]; have != nil && have.part != SerialPart(noPart{}) {
 			return fmt.Errorf("%s is taken", p.Bus)
 		}
 		b.serial[p.Bus] = newSerialPort(d, w)

@@ -37,7 +37,9 @@ func boardOptions(c *config.Config, log *slog.Logger) board.Options {
 		if !behind {
 			bus = sensors.BusName(bus)
 		}
-		if !kinds[s.Driver] || !slices.Contains(buses, bus) {
+		d, _ := sensors.FindDriver(s.Driver)
+		wired := d.Bus == sensors.BusPins || d.Bus == sensors.BusSys // on lines, or driven by the kernel: on no bus
+		if !kinds[s.Driver] || !wired && !slices.Contains(buses, bus) {
 			continue // the room says that there is no such bus
 		}
 		p := sim.Part{Kind: s.Driver, Name: s.Name, Bus: busOf(s), Address: s.Address, Options: s.Options}
