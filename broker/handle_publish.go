@@ -6,6 +6,7 @@ import (
 
 	"gatewayd/mqtt"
 	"gatewayd/store"
+	"gatewayd/topic"
 )
 
 // busyPublish is a publish that waits until the store has room. It keeps the
@@ -89,6 +90,9 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if err != nil {
 		return err
 	}
+	if r == nil {
+		return c.refusePublish(t, p, code)
+	}
 	if p.QoS == 2 {
 		if done, err := c.repeated(t, p, r.topic); done || err != nil {
 			return err
@@ -124,6 +128,9 @@ func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.Reason
 	if r == nil {
 		// A name that is known was checked before.
 		if err := c.b.checkName(name); err != nil {
+			if errors.Is(err, topic.ErrLevels) {
+				return nil, mqtt.TopicNameInvalid, nil // not wrong, but more than we take
+			}
 			return nil, 0, err
 		}
 		r = t.routeOf(name)

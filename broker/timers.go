@@ -18,31 +18,51 @@ const (
 // timer is something that happens at a time of the broker's clock. One whose
 // session has come back since (lapse) is void.
 type timer struct {
+	timerKey
 	at    int64 // ms
-	s     *session
 	lapse uint32
+	place int // in the heap
+}
+
+// timerKey is what a timer is about. There is one timer about one thing: a
+// session that comes and goes, or a topic that is published again and again,
+// moves its appointment instead of making another.
+type timerKey struct {
 	kind  timerKind
+	s     *session
 	topic string
 }
 
 // timers is the broker's agenda.
 type timers struct {
-	mu   sync.Mutex // guards the heap
-	heap timerHeap
-	wake chan struct{}
+	mu    sync.Mutex // guards heap and byKey
+	heap  timerHeap
+	byKey map[timerKey]*timer
+	wake  chan struct{}
 }
 
 func (ts *timers) add(at int64, s *session, lapse uint32, kind timerKind) {
-	ts.push(timer{at: at, s: s, lapse: lapse, kind: kind})
+	ts.set(at, lapse, timerKey{kind: kind, s: s})
 }
 
 func (ts *timers) addRetained(at int64, topic string) {
-	ts.push(timer{at: at, kind: timerRetained, topic: topic})
+	ts.set(at, 0, timerKey{kind: timerRetained, topic: topic})
 }
 
-func (ts *timers) push(t timer) {
+func (ts *timers) set(at int64, lapse uint32, key timerKey) {
 	ts.mu.Lock()
-	heap.Push(&ts.heap, t)
+	t := ts.byKey[key]
+	if t != nil {
+		t.at, t.lapse = at, lapse
+		heap.Fix(&ts.heap, t.place)
+	} else {
+		t = &timer{timerKey: key, at: at, lapse: lapse}
+		if ts.byKey == nil {
+			ts.byKey = make(map[timerKey]*timer)
+		}
+		ts.byKey[key] = t
+		heap.Push(&ts.heap, t)
+	}
 	first := ts.heap[0] == t
 	ts.mu.Unlock()
 	if first {
@@ -58,7 +78,9 @@ func (ts *timers) due(now int64) (list []timer, next time.Duration) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for len(ts.heap) > 0 && ts.heap[0].at <= now {
-		list = append(list, heap.Pop(&ts.heap).(timer))
+		t := heap.Pop(&ts.heap).(*timer)
+		delete(ts.byKey, t.timerKey)
+		list = append(list, *t)
 	}
 	if len(ts.heap) == 0 {
 		return list, time.Hour
@@ -66,17 +88,24 @@ func (ts *timers) due(now int64) (list []timer, next time.Duration) {
 	return list, min(msec(ts.heap[0].at-now), time.Hour)
 }
 
-type timerHeap []timer
+type timerHeap []*timer
 
 func (h timerHeap) Len() int           { return len(h) }
 func (h timerHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+func (h *timerHeap) Push(x any) {
+	t := x.(*timer)
+	t.place = len(*h)
+	*h = append(*h, t)
+}
 func (h *timerHeap) Pop() any {
 	old := *h
 	n := len(old) - 1
 	x := old[n]
-	old[n] = timer{}
+	old[n] = nil
 	*h = old[:n]
 	return x
 }
