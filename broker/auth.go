@@ -23,6 +23,13 @@ type Authorizer interface {
 	Deliver(c *Client, topic string) bool
 }
 
+// Revalidator is an Authorizer that knows whether a client that is connected
+// could still connect. Broker.Reload closes the connections of those that could
+// not.
+type Revalidator interface {
+	StillValid(c *Client) bool
+}
+
 // EnhancedAuthorizer is an Authorizer that speaks authentication methods of
 // MQTT 5 [MQTT5 4.12].
 type EnhancedAuthorizer interface {

@@ -51,6 +51,7 @@ type Broker struct {
 	clients   clientSet
 	streams   streamSet
 	sys       sysState
+	stale     []store.SessionID // incarnations that restore found to be superseded
 
 	loops     *loops
 	listeners []*listener
@@ -126,6 +127,11 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.listeners = append(b.listeners, ln)
 	}
 	close(b.ready)
+	for _, key := range b.stale {
+		op := b.newOp()
+		op.batch.DeleteSession(key)
+		b.submitOrRetry(op)
+	}
 
 	var wg sync.WaitGroup
 	var once sync.Once
@@ -192,7 +198,7 @@ func (b *Broker) act(ctx context.Context) {
 			op := list[i].op
 			op.err = list[i].r.Err
 			if op.err == nil && !list[i].r.Elided && op.msg != nil && len(op.to) > 0 {
-				if id := uint64(op.batch.ID(0)); id > b.durable.Load() {
+				if id := uint64(op.lastID()); id > b.durable.Load() {
 					b.durable.Store(id)
 				}
 			}
@@ -326,27 +332,28 @@ func (b *Broker) Reload(o Options) error {
 		return fmt.Errorf("queue limits below zero: %d messages, %d bytes", o.Queue.Messages, o.Queue.Bytes)
 	}
 	b.options.Store(&o)
+	b.gen.Add(1) // routes were found with the old rights
 	b.recheck()
-	b.gen.Add(1)
 	return nil
 }
 
-// recheck takes away subscriptions that are not allowed any more.
+// recheck closes the connections of clients that may not connect any more.
 func (b *Broker) recheck() {
-	if b.auth() == nil {
+	a, ok := b.auth().(Revalidator)
+	if !ok {
 		return
 	}
-	b.sessionsMu.RLock()
-	sessions := make([]*session, 0, len(b.sessions))
-	for _, s := range b.sessions {
-		sessions = append(sessions, s)
+	b.clients.mu.Lock()
+	list := make([]*conn, 0, len(b.clients.all))
+	for c := range b.clients.all {
+		list = append(list, c)
 	}
-	b.sessionsMu.RUnlock()
-	for _, s := range sessions {
-		s.mu.Lock()
-		if c := s.conn; c != nil {
-			c.tr.post(func(*turn) { c.lastPub = nil })
+	b.clients.mu.Unlock()
+	for _, c := range list {
+		if !a.StillValid(c.client) {
+			c.tr.post(func(t *turn) {
+				c.bye(t, mqtt.NotAuthorized, "", errors.New("the client may not connect any more"))
+			})
 		}
-		s.mu.Unlock()
 	}
 }

@@ -18,6 +18,8 @@ type recipient struct {
 	pid    mqtt.PacketID // QoS 2 that is sent
 	key    store.SessionID
 	bound  store.MessageID // what pid is bound to, on a refill
+	id     store.MessageID // of its copy, once submitted
+	copies int             // of the message that its session has ahead of this one
 }
 
 // effective is the QoS of a delivery [MQTT-3.8.4-8].
@@ -119,6 +121,9 @@ func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 func (s *session) launchLocked(t *turn, o *outgoing, d delivery) {
 	f := s.outLocked()
 	d.pid = f.packetIDLocked()
+	if s.durable() {
+		s.markLocked(t) // a retained message being replayed
+	}
 	if !s.sendLocked(t, o, &d) {
 		t.counts.dropped++
 		return

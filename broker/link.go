@@ -87,6 +87,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	s.link, s.conn, s.live = l, nil, false
 	s.client, s.version, s.expiry = c.client, mqtt.V5, o.Expiry
 	s.keeps.Store(o.Expiry > 0)
+	s.inStore = s.inStore || o.Expiry > 0
 	s.goneAt, s.window, s.will = 0, uint16(b.opt().MaxInflight), nil
 	s.lapse++
 	b.saveAttachedLocked(s, &batch, changed, oldWill)

@@ -45,11 +45,10 @@ type pubOp struct {
 	other []recipient // volatile members of shared subscriptions
 	route *route
 	msg   *message
-	hold  bool            // a hold of s[pid] is decided by the receipt
-	late  bool            // deliveries wait for the receipt (inbound QoS 2)
-	id    store.MessageID // of the message
-	joins []*pubOp        // repeats that are answered with this one
-	done  func(error)     // inside the process
+	hold  bool        // a hold of s[pid] is decided by the receipt
+	late  bool        // deliveries wait for the receipt (inbound QoS 2)
+	joins []*pubOp    // repeats that are answered with this one
+	done  func(error) // inside the process
 
 	ready bool
 	err   error
@@ -86,7 +85,7 @@ func (op *pubOp) free() {
 // reset clears everything but what is worth keeping in the pool.
 func (op *pubOp) reset() {
 	op.b, op.c, op.s, op.list, op.next = nil, nil, nil, nil, nil
-	op.kind, op.pid, op.code, op.qos, op.id = 0, 0, 0, 0, 0
+	op.kind, op.pid, op.code, op.qos = 0, 0, 0, 0
 	op.to, op.other = op.to[:0], op.other[:0]
 	op.route, op.msg, op.joins, op.done, op.fn, op.err = nil, nil, nil, nil, nil, nil
 	op.hold, op.late, op.ready = false, false, false
@@ -132,6 +131,11 @@ func (b *Broker) prepare(t *turn, op *pubOp, r *route, from origin) {
 				rc.opts &^= optRetain
 			}
 			if rc.s.keeps.Load() && (rc.qos > 0 || opt.QueueQoS0) {
+				for i := range op.to {
+					if op.to[i].s == rc.s {
+						rc.copies++
+					}
+				}
 				op.reserve(rc)
 			} else {
 				op.other = append(op.other, rc)
@@ -190,17 +194,10 @@ func (op *pubOp) undo() {
 // is anything that must be durable.
 func (op *pubOp) fill(t *turn, from origin) (durable bool) {
 	o := &t.out
-	var m *store.Message
 	if len(op.to) > 0 {
-		m = o.keep().toStore(t.now, store.Commit)
-		t.recs = t.recs[:0]
-		for i := range op.to {
-			rc := &op.to[i]
-			t.recs = append(t.recs, store.Recipient{
-				Session: rc.key, QoS: byte(rc.qos), Options: rc.opts, SubscriptionIDs: rc.ids, PacketID: uint16(rc.pid), Sent: rc.sent,
-			})
+		m := o.keep().toStore(t.now, store.Commit)
+		for i := 0; op.addCopy(t, m, i); i++ {
 		}
-		op.batch.AddMessage(m, t.recs)
 		durable = true
 	}
 	if o.view.Retain && op.b.fillRetained(t, op, from) {
@@ -213,6 +210,26 @@ func (op *pubOp) fill(t *turn, from origin) (durable bool) {
 		op.msg = o.keep()
 	}
 	return durable
+}
+
+// addCopy adds the message for those who get their n-th copy of it: a session
+// that wants a message for itself and through a shared subscription gets two,
+// and the store keeps one copy under a message id. It reports whether there are
+// more.
+func (op *pubOp) addCopy(t *turn, m *store.Message, n int) (more bool) {
+	t.recs = t.recs[:0]
+	for i := range op.to {
+		rc := &op.to[i]
+		more = more || rc.copies > n
+		if rc.copies != n {
+			continue
+		}
+		t.recs = append(t.recs, store.Recipient{
+			Session: rc.key, QoS: byte(rc.qos), Options: rc.opts, SubscriptionIDs: rc.ids, PacketID: uint16(rc.pid), Sent: rc.sent,
+		})
+	}
+	op.batch.AddMessage(m, t.recs)
+	return more
 }
 
 // settle delivers t.out to everyone who waits for nothing durable, and makes it
@@ -258,13 +275,13 @@ func (b *Broker) offer(t *turn, op *pubOp, rc *recipient) {
 	var start bool
 	switch {
 	case !rc.sent:
-		if op.id <= f.cursor {
-			f.cursor, f.lowered = op.id-1, true
+		if rc.id <= f.cursor {
+			f.cursor, f.lowered = rc.id-1, true
 		}
 		f.backlog = true
 	case rc.qos == 1:
 		f.reserved--
-		d := delivery{msg: op.msg, id: op.id, ids: rc.ids, qos: 1, opts: rc.opts, pid: f.packetIDLocked()}
+		d := delivery{msg: op.msg, id: rc.id, ids: rc.ids, qos: 1, opts: rc.opts, pid: f.packetIDLocked()}
 		s.markLocked(t)
 		s.putInFlightLocked(t, d)
 	default:
@@ -273,7 +290,7 @@ func (b *Broker) offer(t *turn, op *pubOp, rc *recipient) {
 			break
 		}
 		d := &f.flight[i]
-		d.state, d.id, d.msg = published, op.id, op.msg
+		d.state, d.id, d.msg = published, rc.id, op.msg
 		f.bytes += len(op.msg.Payload)
 		s.sendIdleLocked(t)
 	}
@@ -363,10 +380,19 @@ func (op *pubOp) submit() error {
 		op.parts.Store(1)
 		return err
 	}
-	if len(op.to) > 0 {
-		op.id = op.batch.ID(0)
+	for i := range op.to {
+		op.to[i].id = op.batch.ID(op.to[i].copies)
 	}
 	return nil
+}
+
+// lastID is the highest id of the message's copies; there are recipients.
+func (op *pubOp) lastID() store.MessageID {
+	n := 0
+	for i := range op.to {
+		n = max(n, op.to[i].copies)
+	}
+	return op.batch.ID(n)
 }
 
 // launched ends the submitter's part.

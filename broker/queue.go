@@ -266,15 +266,19 @@ func (b *Broker) limit(key store.SessionID) {
 // leaveGroups hands what shared subscriptions had queued for s to other members:
 // s has left them. QoS 2 that was sent does not move [MQTT-4.8.2-4].
 func (b *Broker) leaveGroups(s *session, left []*subscription) {
-	var groups []*shareGroup
-	for _, sub := range left {
+	if groups := groupsOf(left); len(groups) > 0 {
+		b.moveShared(s, groups)
+	}
+}
+
+// groupsOf are the groups of the shared ones among subs.
+func groupsOf(subs []*subscription) (groups []*shareGroup) {
+	for _, sub := range subs {
 		if sub.share != nil {
 			groups = append(groups, sub.share)
 		}
 	}
-	if len(groups) > 0 {
-		b.moveShared(s, groups)
-	}
+	return groups
 }
 
 // groupsChanged is called when s came or went: what waits for members that are
@@ -285,12 +289,7 @@ func (b *Broker) groupsChanged(t *turn, s *session) {
 	}
 	s.mu.Lock()
 	online := s.onlineLocked()
-	var groups []*shareGroup
-	for _, sub := range s.subs {
-		if sub.share != nil {
-			groups = append(groups, sub.share)
-		}
-	}
+	groups := groupsOf(s.subs)
 	s.mu.Unlock()
 	if len(groups) == 0 {
 		return

@@ -51,13 +51,20 @@ func (b *Broker) restore() error {
 			s := &session{b: b, id: r.ClientID, key: r.ID, expiry: r.ExpiryInterval, version: mqtt.Version(r.Version), mount: string(r.Data)}
 			s.client = &Client{ID: r.ClientID, Username: r.User, Version: s.version}
 			s.keeps.Store(s.expiry > 0)
+			s.inStore = s.expiry > 0
 			f := s.outLocked()
 			f.backlog = true
 			if mark != 0 {
 				f.nextPID, f.mark = mqtt.PacketID(mark), mqtt.PacketID(mark)
 			}
-			if old := b.sessions[s.id]; old != nil && old.key > s.key {
-				return nil // an incarnation that was not removed in time
+			old := b.sessions[s.id]
+			if old != nil && old.key > s.key { // an incarnation that was not removed in time
+				b.stale = append(b.stale, s.key)
+				return nil
+			}
+			if old != nil {
+				b.stale = append(b.stale, old.key)
+				delete(byKey, old.key)
 			}
 			b.sessions[s.id] = s
 			byKey[s.key] = s
@@ -111,9 +118,6 @@ func (b *Broker) restore() error {
 	}
 	now := b.clock.Now()
 	for id, s := range byKey {
-		if b.sessions[s.id] != s {
-			continue
-		}
 		b.limit(id)
 		s.goneAt = now
 		if since := away[id]; since > 0 {

@@ -37,6 +37,7 @@ type session struct {
 	window  uint16 // QoS 1 and 2 under way at most, while connected
 	version mqtt.Version
 	live    bool   // CONNACK is in the outbox: deliveries may go there
+	inStore bool   // is or was durable: its queue is in the store
 	gone    bool   // ended: nothing is accepted for it any more
 	goneAt  int64  // when the client went away, ms; 0: it is there
 	willDue int64  // as restored: when the will is due; 0: the client was connected

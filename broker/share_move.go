@@ -15,16 +15,17 @@ const moveAtOnce = 256 // messages looked at in one go
 // stay where they are. It runs in the background: it reads the disk.
 func (b *Broker) moveShared(s *session, groups []*shareGroup) {
 	s.mu.Lock()
-	f, key, gone := s.flow, s.key, s.gone
+	f, key := s.flow, s.key
+	inStore := s.inStore
 	var volatile []delivery
-	if f != nil && (key == 0 || !s.durable()) {
+	if f != nil && !inStore {
 		volatile = s.takeSharedLocked(groups)
 	}
 	s.mu.Unlock()
 	if len(volatile) > 0 {
 		b.redeliver(s, volatile, groups)
 	}
-	if key == 0 || f == nil || gone {
+	if key == 0 || f == nil || !inStore {
 		return
 	}
 	b.background.Add(1)
@@ -32,6 +33,21 @@ func (b *Broker) moveShared(s *session, groups []*shareGroup) {
 		defer b.background.Done()
 		for b.moveSome(s, key, groups) {
 		}
+	}()
+}
+
+// moveThenDelete is moveShared for a durable session that has ended: the store
+// forgets it afterwards.
+func (b *Broker) moveThenDelete(s *session, key store.SessionID, groups []*shareGroup) {
+	b.background.Add(1)
+	go func() {
+		defer b.background.Done()
+		for b.moveSome(s, key, groups) {
+		}
+		op := b.newOp()
+		op.batch.DeleteSession(key)
+		op.batch.Delete(awayKey(key))
+		b.submitOrRetry(op)
 	}()
 }
 
@@ -200,9 +216,12 @@ func (b *Broker) claim(s *session, id store.MessageID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.flow
+	if f == nil {
+		return true
+	}
 	if s.onlineLocked() && !s.gone {
 		// It is there, and has merely unsubscribed: what is in flight stays its own.
-		return f == nil || !f.hasLocked(id) && id > f.cursor
+		return !f.hasLocked(id) && id > f.cursor
 	}
 	for i := range f.flight {
 		d := &f.flight[i]

@@ -121,6 +121,7 @@ func (c *conn) attachLocked(s *session, expiry uint32) (changed bool) {
 	s.conn, s.live = c, false
 	s.client, s.version, s.expiry, s.mount = c.client, p.Version, expiry, c.ln.MountPoint
 	s.keeps.Store(expiry > 0)
+	s.inStore = s.inStore || expiry > 0
 	s.goneAt = 0
 	s.lapse++
 	s.window = uint16(c.b.opt().MaxInflight)
@@ -211,7 +212,7 @@ func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	s.mu.Lock()
 	subs := s.subs
 	s.subs, s.index, s.replay, s.holds = nil, nil, nil, nil
-	key := s.key
+	key, inStore := s.key, s.inStore
 	s.mu.Unlock()
 	b.sessionsMu.Lock()
 	if b.sessions[s.id] == s {
@@ -221,7 +222,14 @@ func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	for _, sub := range subs {
 		b.unsubscribe(sub)
 	}
-	b.leaveGroups(s, subs)
+	groups := groupsOf(subs)
+	if key != 0 && len(groups) > 0 && inStore {
+		b.moveThenDelete(s, key, groups)
+		return
+	}
+	if len(groups) > 0 {
+		b.moveShared(s, groups)
+	}
 	if key != 0 {
 		batch.DeleteSession(key)
 		batch.Delete(awayKey(key))
