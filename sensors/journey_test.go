@@ -444,3 +444,28 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{block: make(chan struct{})}
+		parts := []sim.Part{{Kind: "bme280", Faults: []sim.Fault{{Kind: sim.FaultSlow, Amount: 30000, After: 5 * time.Second, For: time.Second}}}}
+		h := newHouse(t, sim.Options{Parts: parts}, sensors.Options{Sink: s, Buses: bare{}, Probes: []sensors.ProbeConfig{room1(time.Second)}})
+		defer h.stop()
+		time.Sleep(4 * time.Second)
+		if got := fmt.Sprint(h.sched.Stuck(3 * time.Second)); got != "[publisher]" {
+			t.Errorf("with a broker that takes nothing: %s", got)
+		}
+		close(s.block)
+		time.Sleep(20 * time.Second)
+		if got := fmt.Sprint(h.sched.Stuck(10 * time.Second)); got != "[i2c:i2c-1]" {
+			t.Errorf("with a part that stretches the clock: %s", got)
+		}
+		if got := s.last("gateway/gw/room1/availability"); got != "offline" {
+			t.Errorf("its sensor is %q meanwhile", got)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := h.sched.Stuck(10 * time.Second); len(got) != 0 {
+			t.Errorf("afterwards: %v", got)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,8 @@ type busLoop struct {
 	sched  *Scheduler
 	buses  *guardedBuses
 	probes []*probe
+
+	inTurn atomic.Int64 // when the running turn began, in ns since 1970; 0: none runs
 
 	hung      int       // turns in a row, of any probe, that ended as on a bus that does not move
 	recovered time.Time // last try to free it
@@ -100,7 +103,10 @@ func (l *busLoop) run(ctx context.Context, firstDone func()) {
 			return
 		case <-timer.C:
 		}
-		if next.turn(ctx) && !next.had {
+		l.inTurn.Store(time.Now().UnixNano())
+		done := next.turn(ctx)
+		l.inTurn.Store(0)
+		if done && !next.had {
 			next.had = true
 			if pending--; pending == 0 {
 				firstDone()

@@ -20,7 +20,7 @@ type publisher struct {
 	first   int            // sequence number of queue[0]
 	latest  map[string]int // topic → sequence number of its coalescing entry
 	dropped uint64
-	busy    bool
+	busy    time.Time     // since when a message is with the sink; zero: none is
 	wake    chan struct{} // 1 deep
 }
 
@@ -88,7 +88,10 @@ func (p *publisher) run(ctx context.Context) {
 		if have {
 			m = p.popLocked()
 		}
-		p.busy = have
+		p.busy = time.Time{}
+		if have {
+			p.busy = time.Now()
+		}
 		p.mu.Unlock()
 		if !have {
 			select {
@@ -111,12 +114,19 @@ func (p *publisher) run(ctx context.Context) {
 func (p *publisher) drain(limit time.Duration) {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		p.mu.Lock()
-		idle := len(p.queue) == 0 && !p.busy
+		idle := len(p.queue) == 0 && p.busy.IsZero()
 		p.mu.Unlock()
 		if idle {
 			return
 		}
 	}
+}
+
+// stuck tells whether the sink has held one message for longer than limit.
+func (p *publisher) stuck(limit time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.busy.IsZero() && time.Since(p.busy) > limit
 }
 
 func (p *publisher) stats() (waiting int, dropped uint64) {

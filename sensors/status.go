@@ -121,3 +121,19 @@ func (s *Scheduler) Entities() []Entity {
 // Pending tells how many messages wait for the broker and how many were
 // dropped because too many waited.
 func (s *Scheduler) Pending() (waiting int, dropped uint64) { return s.out.stats() }
+
+// Stuck names what has not moved for longer than limit: buses inside one turn,
+// and "publisher" when the broker holds one message. A watchdog is fed while
+// this is empty; a bus that fails and says so is not stuck.
+func (s *Scheduler) Stuck(limit time.Duration) []string {
+	var names []string
+	for _, l := range s.loops {
+		if at := l.inTurn.Load(); at != 0 && time.Since(time.Unix(0, at)) > limit {
+			names = append(names, l.name)
+		}
+	}
+	if s.out.stuck(limit) {
+		names = append(names, "publisher")
+	}
+	return names
+}
