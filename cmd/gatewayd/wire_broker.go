@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -75,6 +76,9 @@ func brokerListeners(c *config.Config, open []net.Listener) ([]broker.Listener, 
 			}
 			b.TLS = s.Config()
 			b.Identity = map[string]broker.Identity{"cn": broker.IdentityCN, "subject": broker.IdentitySubject}[l.TLS.Identity]
+			if by := map[string]auth.Identity{"cn": auth.ByCN, "subject": auth.BySubject}[l.TLS.Identity]; by != 0 {
+				b.CertName = func(cert *x509.Certificate) (string, error) { return auth.CertName(cert, by) }
+			}
 			secure = append(secure, s)
 		}
 		out = append(out, b)
