@@ -30,7 +30,7 @@ func Kinds() []Kind {
 		kindSCD4x, kindSGP30, kindCCS811, kindENS160, kindMHZ19, kindPMS5003,
 		kindBH1750, kindTSL2561, kindVEML7700,
 		kindADS1115, kindADS1015, kindMCP3008, kindMCP3208, kindINA219,
-		kindADXL345, kindHX711, kindHCSR04,
+		kindADXL345, kindMPU6050, kindTLV493D, kindAS7262, kindHX711, kindHCSR04,
 		kindDHT22, kindIIO, kindHwmon,
 		kindPCA9548, kindMCP23017, kindXL9535, kindPCF8574,
 		kindDS18B20,
