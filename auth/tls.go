@@ -66,7 +66,10 @@ func (o TLSOptions) load() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", o.Cert, o.Key, err)
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		DynamicRecordSizingDisabled: true, // small records are for web pages; packets are written whole
+	}
 	switch o.MinVersion {
 	case "", "1.2":
 	case "1.3":
