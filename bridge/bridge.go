@@ -73,20 +73,46 @@ func New(o Options, b *broker.Broker) (*Bridge, error) {
 // Name is the bridge's name.
 func (b *Bridge) Name() string { return b.o.Name }
 
-// Run keeps the bridge connected until ctx is done. An error means that the
-// bridge cannot work at all.
-func (b *Bridge) Run(ctx context.Context) error {
+// Open opens the bridge's session at the local broker and brings its
+// subscriptions up to date, durably. Done between the start of the store and
+// that of the broker it makes sure that not even the first message of the
+// first client is missed. Run does it when nobody has.
+func (b *Bridge) Open() error {
+	b.mu.Lock()
+	opened := b.link != nil
+	b.mu.Unlock()
+	if opened {
+		return nil
+	}
 	link, err := b.openLink()
 	if err != nil {
 		return fmt.Errorf("bridge %q: %w", b.o.Name, err)
 	}
-	defer link.Close()
 	if err := b.subscribeLocal(link); err != nil {
+		link.Close()
 		return err
 	}
 	b.mu.Lock()
 	b.link = link
 	b.mu.Unlock()
+	return nil
+}
+
+// Run keeps the bridge connected until ctx is done. An error means that the
+// bridge cannot work at all.
+func (b *Bridge) Run(ctx context.Context) error {
+	if err := b.Open(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	link := b.link
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		b.link = nil
+		b.mu.Unlock()
+		link.Close()
+	}()
 	b.notify(ctx, "0")
 	for b.await(ctx) {
 		b.enter(Connecting, nil)

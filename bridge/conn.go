@@ -193,13 +193,6 @@ func (c *conn) pingTimeout() time.Duration {
 	return min(max(c.limits.keepalive/2, 250*time.Millisecond), 10*time.Second)
 }
 
-// send appends a packet to the outbox and wakes the writer.
-func (c *conn) send(p mqtt.Packet) {
-	buf := c.out.lock()
-	c.out.unlock(p.Append(buf, c.level.version))
-	c.out.flush()
-}
-
 // sendAck appends an acknowledgement.
 func (c *conn) sendAck(t mqtt.PacketType, pid mqtt.PacketID) {
 	buf := c.out.lock()

@@ -150,7 +150,6 @@ func (u unions) join(a, b string) {
 type search struct {
 	hops  []hop
 	path  []int
-	sets  []string
 	seen  map[string]bool // circles found, by their hops
 	found []Cycle
 	steps int // bound of the search

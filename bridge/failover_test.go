@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gatewayd/broker"
 )
 
 // wire is a forwarder between bridge and centre whose faults the test sets.
@@ -250,6 +252,35 @@ func TestMosquitto2666GatewayRestart(t *testing.T) {
 	if n := len(there.messages()); n != 300 {
 		t.Errorf("%d messages, want 300", n)
 	}
+}
+
+// TestOpenBeforeTheBroker: a bridge opened before the broker runs misses not
+// even the first message.
+func TestOpenBeforeTheBroker(t *testing.T) {
+	c := newCentre(t, "")
+	there := newNode(t, c.addr, "there").mustConnect()
+	there.subscribe("#", 1)
+	o := Options{Name: "x", ClientID: "x", Addresses: []string{c.addr}, Rules: []Rule{{Filter: "a/#", Direction: Out, QoS: 1}}}
+	var b *Bridge
+	g, _ := newGatewayWith(t, t.TempDir(), listenOptions(), func(local *broker.Broker) {
+		var err error
+		if b, err = New(o, local); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Open(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	g.publish("a/x", "the very first", 1, false)
+	if n := b.Status().QueueMessages; n != 1 {
+		t.Errorf("%d messages wait", n)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = b.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	there.expect("a/x", "the very first")
 }
 
 func TestBackoff(t *testing.T) {

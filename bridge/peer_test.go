@@ -98,11 +98,6 @@ func (c *centre) end(sig syscall.Signal) {
 	<-c.gone
 }
 
-func (c *centre) log() string {
-	b, _ := os.ReadFile(filepath.Join(c.dir, "log"))
-	return string(b)
-}
-
 func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -123,6 +118,12 @@ type gateway struct {
 // early.
 func newGateway(t testing.TB, dir string, o broker.Options) (g *gateway, stop func()) {
 	t.Helper()
+	return newGatewayWith(t, dir, o, nil)
+}
+
+// newGatewayWith calls before once the store runs and nobody can connect yet.
+func newGatewayWith(t testing.TB, dir string, o broker.Options, before func(*broker.Broker)) (g *gateway, stop func()) {
+	t.Helper()
 	clock := broker.NewClock()
 	st, err := store.Open(dir, store.Options{Now: clock.Now})
 	if err != nil {
@@ -137,6 +138,9 @@ func newGateway(t testing.TB, dir string, o broker.Options) (g *gateway, stop fu
 	ctx, endBroker := context.WithCancel(context.Background())
 	var storeRuns, brokerRuns sync.WaitGroup
 	storeRuns.Go(func() { _ = st.Run(storeCtx) })
+	if before != nil {
+		before(b)
+	}
 	brokerRuns.Go(func() {
 		if err := b.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("broker: %v", err)
