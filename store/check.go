@@ -11,6 +11,7 @@ import (
 func (s *Store) Check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mergedWaitLocked()
 	if s.be == nil {
 		return s.stateErrLocked()
 	}

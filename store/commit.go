@@ -31,6 +31,9 @@ func (s *Store) runCommitter(ctx context.Context) {
 		s.mu.Unlock()
 		if !idle {
 			s.commit(&c)
+			if now := s.since(); now >= s.cleanAt {
+				s.cleanAt = s.clean()
+			}
 			continue
 		}
 		if pause > 0 {
@@ -42,6 +45,9 @@ func (s *Store) runCommitter(ctx context.Context) {
 			}
 		}
 		s.periodic()
+		if s.since() >= s.cleanAt {
+			s.cleanAt = s.clean()
+		}
 	}
 	s.drain()
 }
@@ -57,7 +63,7 @@ func (s *Store) pauseLocked() time.Duration {
 		s.sleepUntil = now
 		return 0
 	}
-	until := min(now+time.Minute, s.nextChoreLocked(), s.swept+sweepEvery)
+	until := min(now+time.Minute, s.nextChoreLocked(), s.swept+sweepEvery, s.cleanAt)
 	if s.freed > 0 {
 		until = min(until, now+reclaimPause/2)
 	}

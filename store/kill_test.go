@@ -145,7 +145,8 @@ func verifyKilled(t *testing.T, dir string, w *killWant) {
 
 // killChild is what runs until it is killed.
 func killChild(dir string) {
-	s, err := Open(dir, Options{MaxGroup: 40 << 10, CommitDelay: time.Millisecond})
+	round, _ := strconv.Atoi(os.Getenv("KILL_ROUND"))
+	s, err := Open(dir, Options{MaxGroup: 40 << 10, CommitDelay: time.Millisecond, eager: round%2 == 1})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

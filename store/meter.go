@@ -14,6 +14,7 @@ type meter struct {
 	droppedAge, droppedExpired uint64
 	rejected                   uint64
 	reclaims                   uint64
+	merged                     uint64
 	lost                       uint64 // queue entries without a body, found by restore
 	written                    [subsystems]uint64
 	times                      [1000]int32 // µs of the last commits
@@ -96,6 +97,7 @@ type Stats struct {
 	DroppedExpired uint64
 	Rejected       uint64
 	Reclaims       uint64            // times space was given back after a drain
+	Merged         uint64            // old groups copied together
 	Lost           uint64            // queue entries that had no body when the store was opened
 	Written        map[string]uint64 // bytes handed to badger, by subsystem
 	CommitP50      time.Duration     // of the last thousand
@@ -118,7 +120,7 @@ func (s *Store) Stats() Stats {
 		Groups: len(s.groups), BodyBytes: s.bodies, PendingBytes: s.pendingBytes, Lazy: len(s.lazy),
 		Submitted: m.submitted, Elided: m.elided, Commits: m.commits,
 		DroppedOldest: m.droppedOldest, DroppedNewest: m.droppedNewest, DroppedTopic: m.droppedTopic,
-		DroppedAge: m.droppedAge, DroppedExpired: m.droppedExpired, Rejected: m.rejected, Reclaims: m.reclaims, Lost: m.lost,
+		DroppedAge: m.droppedAge, DroppedExpired: m.droppedExpired, Rejected: m.rejected, Reclaims: m.reclaims, Merged: m.merged, Lost: m.lost,
 		Written:   make(map[string]uint64, subsystems),
 		CommitP50: time.Duration(p50) * time.Microsecond, CommitP99: time.Duration(p99) * time.Microsecond,
 	}

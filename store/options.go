@@ -46,6 +46,7 @@ type Options struct {
 	Delivered func()
 	wrap      func(backend) backend       // of tests: faults
 	free      func(string) (int64, error) // of tests: statfs
+	eager     bool                        // of tests: clean all the time
 	// Log receives what an operator should know. Nil: nothing is logged.
 	Log *slog.Logger
 }

@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -52,12 +53,17 @@ func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxByt
 				continue
 			}
 		}
-		if len(dst) > n {
+		if len(dst)-n == len(items) {
 			return dst, nil
 		}
-		// All were done with, or moved into another group, before they were read.
+		// Some were done with before they were read, or lie in another group now.
 		if s.relocated(id, items) {
+			clear(dst[n:])
+			dst = dst[:n]
 			continue
+		}
+		if len(dst) > n {
+			return dst, nil
 		}
 		after = items[len(items)-1].id
 	}
@@ -94,17 +100,27 @@ func (s *Store) lose(id SessionID, err error) bool {
 	return true
 }
 
+// mergedWaitLocked waits while what is on disk may be ahead of memory.
+func (s *Store) mergedWaitLocked() {
+	for s.merging {
+		s.mu.Unlock()
+		time.Sleep(100 * time.Microsecond)
+		s.mu.Lock()
+	}
+}
+
 // relocated says whether one of the items is still queued, under another group
 // than it was.
 func (s *Store) relocated(id SessionID, items []queueItem) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mergedWaitLocked()
 	ss := s.sessions[id]
 	if ss == nil {
 		return false
 	}
 	for i := range items {
-		if g := ss.group(items[i].id); g >= 0 && ss.qs[g].gid != items[i].gid && ss.qs[g].unpack().find(items[i].id) >= 0 {
+		if g := ss.group(items[i].id); items[i].msg == nil && g >= 0 && ss.qs[g].gid != items[i].gid && ss.qs[g].unpack().find(items[i].id) >= 0 {
 			return true
 		}
 	}

@@ -85,6 +85,7 @@ type Store struct {
 	meter meter
 	wear  wear
 
+	merging    bool  // a merge may be on disk and not yet in memory
 	freed      int64 // bytes deleted since space was last reclaimed
 	freedAt    time.Duration
 	reclaiming bool
@@ -95,6 +96,9 @@ type Store struct {
 	ballast   bool          // the committer's own
 
 	salvaged string // what happened to a damaged store, for Health
+
+	cleaner cleaner
+	cleanAt time.Duration // when it wants to be called; the committer's own
 
 	retainedChunks map[string]uint64 // ids of chunked retained messages by key; the committer's own
 }

@@ -18,16 +18,14 @@ type tuning struct {
 	entries      int // keys of one transaction
 	threshold    int64
 	largeMessage int // a larger message is chunked
-	pageOut      int64
 }
 
 func tuneFor(o Options) tuning {
 	t := tuning{
-		memtable: 2 << 20, memtables: 1, table: 2047 << 10, block: 128 << 10, stall: 4,
-		record: 112 << 10, pageOut: 76 << 20,
+		memtable: 2 << 20, memtables: 1, table: 2047 << 10, block: 128 << 10, stall: 4, record: 112 << 10,
 	}
 	if o.RAM >= 2<<30 {
-		t.memtable, t.memtables, t.table, t.stall, t.pageOut = 16<<20, 2, 12000<<10, 8, 0
+		t.memtable, t.memtables, t.table, t.stall = 16<<20, 2, 12000<<10, 8
 	}
 	t.txn = int(t.memtable * 13 / 100)
 	if o.MaxGroup > 0 {
