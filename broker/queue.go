@@ -8,6 +8,12 @@ import (
 const (
 	refillBytes = 1 << 20 // of messages read from the store in one go
 	markAhead   = 1024    // packet ids between two marks
+
+	// A refill takes more than the window has room for, so that the next
+	// messages have their packet ids bound when their turn comes: this many
+	// times the window, and no more than these bytes.
+	aheadWindows = 4
+	aheadBytes   = 128 << 10
 )
 
 // wantsRefillLocked says whether a refill has to be started, and claims it.
@@ -36,8 +42,25 @@ func (s *session) mayRefillLocked() bool {
 		return false
 	}
 	// Reading for every freed slot would read each record many times.
-	free := int(s.window) - len(f.flight)
-	return free > 0 && (free >= int(s.window)/2 || len(f.flight) == 0) && s.openLocked() && s.roomLocked()
+	return f.idle <= s.aheadLocked()/2 && s.takesMoreLocked() && s.roomLocked()
+}
+
+// aheadLocked is how many messages may be in flight beyond the window, ready to
+// be sent.
+func (s *session) aheadLocked() int { return min(aheadWindows*int(s.window), 256) }
+
+// takesMoreLocked says whether another message of the queue may be put in
+// flight.
+func (s *session) takesMoreLocked() bool {
+	f := s.flow
+	max := s.b.opt().MaxInflightBytes
+	switch {
+	case len(f.flight) == 0:
+		return true
+	case len(f.flight) >= int(s.window)+s.aheadLocked(), max > 0 && f.bytes >= max:
+		return false
+	}
+	return len(f.flight) < int(s.window) || f.bytes < aheadBytes
 }
 
 // hasUnnamedLocked says whether a delivery waits for its place in the queue.
@@ -77,9 +100,9 @@ func (b *Broker) refill(s *session) bool {
 	f.acked = kept
 	f.lowered, f.refill = false, false
 	key, cursor, client := s.key, f.cursor, s.client
-	// The free slots, and past what is in flight: that may stand between the
-	// cursor and the next.
-	limit := int(s.window)
+	// Past what is in flight, too: that may stand between the cursor and the
+	// next.
+	limit := int(s.window) + s.aheadLocked()
 	s.mu.Unlock()
 
 	items, err := b.store.Queue(nil, key, cursor, limit, refillBytes)
@@ -168,7 +191,7 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 		s.skipLocked(t, q.ID)
 		return true
 	}
-	if !s.onlineLocked() || !s.openLocked() || !s.roomLocked() {
+	if !s.onlineLocked() || !s.takesMoreLocked() || !s.roomLocked() {
 		return false
 	}
 	if q.Message.QoS == 2 && q.QoS < 2 && q.ID > store.MessageID(b.durable.Load()) {

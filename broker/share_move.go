@@ -144,7 +144,7 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 	type move struct {
 		rc  recipient
 		q   *store.Queued
-		ids []store.MessageID
+		pid mqtt.PacketID // it was bound to
 	}
 	var moves []move
 	for i := range items {
@@ -158,19 +158,22 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 			if ok {
 				// A member that ends with its connection: it takes the message over
 				// from the store.
-				if b.claim(s, q.ID) {
+				if pid, claimed := b.claim(s, q.ID); claimed {
 					t := b.takeTurn()
 					t.out.setOwned(fromStore(q.Message))
 					b.deliver(t, rc.s, rc.qos, rc.opts&^optRetain|q.Options&optRetain, rc.ids)
 					t.done.Done(key, q.ID)
+					if pid != 0 {
+						t.done.DonePacket(key, uint16(pid))
+					}
 					b.giveTurn(t)
 					return true
 				}
 			}
 			continue
 		}
-		if b.claim(s, q.ID) {
-			moves = append(moves, move{rc: rc, q: q})
+		if pid, claimed := b.claim(s, q.ID); claimed {
+			moves = append(moves, move{rc: rc, q: q, pid: pid})
 		}
 	}
 	if len(moves) == 0 {
@@ -191,6 +194,9 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 		to.mu.Unlock()
 		op := b.newOp()
 		op.batch.Move(key, toKey, []store.MessageID{m.q.ID})
+		if m.pid != 0 {
+			op.batch.DonePacket(key, uint16(m.pid))
+		}
 		err := b.store.Submit(b.ctx, &op.batch, op.receipt)
 		to.mu.Lock()
 		to.flow.unoffered--
@@ -211,17 +217,21 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 }
 
 // claim takes a message away from a session it was to go to. It reports false
-// when the session has to finish it: QoS 2 that was sent.
-func (b *Broker) claim(s *session, id store.MessageID) bool {
+// when the session has to finish it: QoS 2 that was sent [MQTT-4.8.2-4]. pid is
+// the packet id it was bound to, to be freed with the move; 0: none.
+func (b *Broker) claim(s *session, id store.MessageID) (pid mqtt.PacketID, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.flow
 	if f == nil {
-		return true
+		return 0, true
 	}
 	if s.onlineLocked() && !s.gone {
 		// It is there, and has merely unsubscribed: what is in flight stays its own.
-		return !f.hasLocked(id) && id > f.cursor
+		return 0, !f.hasLocked(id) && id > f.cursor
+	}
+	if f.reserved > 0 || f.hasUnnamedLocked() {
+		return 0, false // it may be one of those whose place is not known yet
 	}
 	for i := range f.flight {
 		d := &f.flight[i]
@@ -229,11 +239,16 @@ func (b *Broker) claim(s *session, id store.MessageID) bool {
 			continue
 		}
 		if d.qos == 2 {
-			return false
+			if d.tried {
+				return 0, false
+			}
+			pid = d.pid
+		}
+		if !d.wire {
+			f.idle--
 		}
 		f.dropLocked(i)
-		f.idle = max(f.idle-1, 0)
-		return true
+		return pid, true
 	}
-	return true
+	return 0, true
 }

@@ -294,15 +294,22 @@ func (b *Broker) detach(t *turn, s *session, c *conn, why error) {
 	}
 }
 
-// offlineLocked forgets what belonged to the connection.
+// offlineLocked forgets what belonged to the connection. What was read ahead of
+// the window goes back to the queue: memory holds one window of a client that
+// is away. Bound QoS 2 stays, its packet ids are in the store.
 func (f *outflow) offlineLocked() {
 	if f == nil {
 		return
 	}
-	f.idle = len(f.flight)
-	for i := range f.flight {
-		f.flight[i].wire = false
+	for i := len(f.flight) - 1; i >= 0; i-- {
+		d := &f.flight[i]
+		d.wire = false
+		if d.qos == 1 && d.id != 0 && !d.tried {
+			f.cursor, f.lowered, f.backlog = min(f.cursor, d.id-1), true, true
+			f.dropLocked(i)
+		}
 	}
+	f.idle = len(f.flight)
 }
 
 // takeoverLog names clients that fight over an id, once a minute.
