@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatewayd/test/load"
+	"gatewayd/test/peer"
 )
 
 func pacedMetrics(goal float64) []metric {
@@ -82,6 +83,8 @@ func runAckLatency(e *env) error {
 	if err := offlineSession(e, "sleeper", "bench/ack", 1); err != nil {
 		return err
 	}
+	d := syncTimes(50, 4<<10)
+	e.percentiles("sync", d)
 	t := &traffic{e: e, qos: 1}
 	if err := t.publishers(1, func(p *publisher) {
 		p.topic, p.payload, p.window = fixed("bench/ack"), make([]byte, 256), 0
@@ -89,7 +92,13 @@ func runAckLatency(e *env) error {
 	}); err != nil {
 		return err
 	}
-	return slowAcks(e, t)
+	if err := slowAcks(e, t); err != nil {
+		return err
+	}
+	if d := e.result["sync50"]; d > 0 {
+		e.set("syncs", e.result["ack50"]/d)
+	}
+	return nil
 }
 
 func slowAcks(e *env, t *traffic) error {
@@ -113,9 +122,25 @@ func slowAcks(e *env, t *traffic) error {
 	return nil
 }
 
-// runOnline has a persistent subscriber that is there: what its acknowledgement cancels need never reach the disk.
-func runOnline(e *env) error {
-	t := &traffic{e: e, qos: 1, fan: 1}
+// online has a persistent subscriber that is there, a round trip away: what its acknowledgement cancels need never
+// reach the disk.
+func online(rtt time.Duration) func(e *env) error {
+	return func(e *env) error {
+		t := &traffic{e: e, qos: 1, fan: 1}
+		if rtt > 0 {
+			p, err := peer.NewProxy(e.addr, rtt/2)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			t.via = p.Addr
+			defer e.loop.Forgive() // the proxy goes first
+		}
+		return runOnline(e, t)
+	}
+}
+
+func runOnline(e *env, t *traffic) error {
 	if err := t.subscribers(load.Client{ID: "reader", KeepAlive: 600, Filters: []string{"bench/online"}, QoS: 1}); err != nil {
 		return err
 	}

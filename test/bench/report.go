@@ -202,28 +202,37 @@ func loadAverage() string {
 
 // syncProbe says what the disk allows: 64 KiB appended and synced, as a group commit does.
 func syncProbe() string {
+	d := syncTimes(100, 64<<10)
+	if len(d) == 0 {
+		return "unknown"
+	}
+	slices.Sort(d)
+	return fmt.Sprintf("64 KiB append and sync p50 %.2f ms, p99 %.2f ms", d[50].Seconds()*1000, d[98].Seconds()*1000)
+}
+
+// syncTimes appends and syncs n times; nil when that fails.
+func syncTimes(n, size int) []time.Duration {
 	dir, err := os.MkdirTemp("", "bench-disk-")
 	if err != nil {
-		return "unknown"
+		return nil
 	}
 	defer os.RemoveAll(dir)
 	f, err := os.Create(filepath.Join(dir, "probe"))
 	if err != nil {
-		return "unknown"
+		return nil
 	}
 	defer f.Close()
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, size)
 	var d []time.Duration
-	for range 100 {
+	for range n {
 		begun := time.Now()
 		if _, err := f.Write(buf); err != nil {
-			return "unknown"
+			return nil
 		}
 		if err := f.Sync(); err != nil {
-			return "unknown"
+			return nil
 		}
 		d = append(d, time.Since(begun))
 	}
-	slices.Sort(d)
-	return fmt.Sprintf("64 KiB append and sync p50 %.2f ms, p99 %.2f ms", d[50].Seconds()*1000, d[98].Seconds()*1000)
+	return d
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gatewayd/test/load"
 )
@@ -45,20 +46,34 @@ var scenarios = []*scenario{
 		metrics: []metric{
 			{"ack50", "p50, µs", "%.0f", 0, true},
 			{"ack99", "p99, µs", "%.0f", 0, true},
+			{"sync50", "a 4 KiB append and sync just before, p50, µs", "%.0f", 0, true},
+			{"syncs", "p50 in syncs", "%.1f", 2, true},
 		},
 		options: startOptions{persistent: true},
 		run:     runAckLatency,
 	},
-	{
-		name: "online", title: "two online persistent clients, QoS 1, 100 messages/s",
+	onlineScenario("online", 0),
+	onlineScenario("online-5ms", 5*time.Millisecond),
+	onlineScenario("online-30ms", 30*time.Millisecond),
+	onlineScenario("online-100ms", 100*time.Millisecond),
+}
+
+func onlineScenario(name string, rtt time.Duration) *scenario {
+	s := &scenario{
+		name: name, title: "two online persistent clients, QoS 1, 100 messages/s",
 		metrics: []metric{
 			{"ack50", "acknowledged p50, µs", "%.0f", 0, true},
 			{"ack99", "acknowledged p99, µs", "%.0f", 0, true},
 			{"written", "written to disk, bytes a message", "%.1f", 0, true},
 		},
 		options: startOptions{persistent: true},
-		run:     runOnline,
-	},
+		run:     online(rtt),
+	}
+	if rtt > 0 {
+		s.title += fmt.Sprintf(", subscriber %s away", rtt)
+		s.slow = true
+	}
+	return s
 }
 
 // Over TLS and WebSocket the core of the table is reported beside mosquitto's.

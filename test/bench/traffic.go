@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type traffic struct {
 	e       *env
 	qos     byte
 	pubs    []*publisher
-	fan     int // deliveries of each message
+	fan     int    // deliveries of each message
+	via     string // address through which the subscribers connect, where it is not the broker's own
 	stopped bool
 
 	delivered int64
@@ -72,7 +74,7 @@ const setupLimit = 60 * time.Second
 
 // subscribers connects the receiving side.
 func (t *traffic) subscribers(cl ...load.Client) error {
-	conns, err := t.e.loop.Connect(t.e.addr, setupLimit, cl...)
+	conns, err := t.e.loop.Connect(cmp.Or(t.via, t.e.addr), setupLimit, cl...)
 	if err != nil {
 		return fmt.Errorf("subscribers: %w", err)
 	}
