@@ -30,6 +30,13 @@ var driverADXL345 = Driver{
 				if err != nil {
 					return err
 				}
+				on, err := d.reg(0x2D, 1)
+				if err != nil {
+					return err
+				}
+				if on[0]&8 == 0 {
+					return errForgotten
+				}
 				for i, q := range p.driver.Quantities {
 					raw := int16(binary.LittleEndian.Uint16(v[2*i:]))
 					r := Of(q, float64(raw)/256*9.80665) // 256 per g

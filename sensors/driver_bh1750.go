@@ -15,21 +15,34 @@ var driverBH1750 = Driver{
 		if err != nil {
 			return nil, err
 		}
-		if err := d.write(0x01); err != nil { // power on
+		fine := true // 0.5 lx resolution up to 27 klx, 1 lx above
+		measure := func() error {
+			if err := d.write(0x01); err != nil { // power on: it may have lost that
+				return err
+			}
+			if fine {
+				return d.write(0x21)
+			}
+			return d.write(0x20)
+		}
+		if err := d.write(0x01); err != nil {
 			return nil, err
 		}
-		fine := true // 0.5 lx resolution up to 27 klx, 1 lx above
 		return &parts{
-			start: func(context.Context) (time.Duration, error) {
-				if fine {
-					return 180 * time.Millisecond, d.write(0x21)
-				}
-				return 180 * time.Millisecond, d.write(0x20)
-			},
+			start: func(context.Context) (time.Duration, error) { return 180 * time.Millisecond, measure() },
 			read: func(_ context.Context, emit func(Reading)) error {
 				v, err := d.read(2)
 				if err != nil {
 					return err
+				}
+				if v[0]|v[1] == 0 { // dark, or a part that forgot to measure: once more tells
+					if err := measure(); err != nil {
+						return err
+					}
+					time.Sleep(180 * time.Millisecond)
+					if v, err = d.read(2); err != nil {
+						return err
+					}
 				}
 				raw := int(v[0])<<8 | int(v[1])
 				r := Of("illuminance", float64(raw)/1.2)

@@ -42,5 +42,15 @@ func openBMxx80(b Buses, p Params, id byte) (Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	return envProbe(dev, p.driver.Quantities, 0), nil
+	probe := envProbe(dev, p.driver.Quantities, 0)
+	if id == 0x55 { // keeps nothing that could be lost
+		return probe, nil
+	}
+	return checked(probe, func() error {
+		v, err := d.reg(0xF2, 3) // ctrl_hum, status, ctrl_meas
+		if err == nil && (v[2]&0xFC != byte(bmxx80.O2x)<<5|byte(bmxx80.O4x)<<2 || id == 0x60 && v[0]&7 != byte(bmxx80.O2x)) {
+			err = errForgotten
+		}
+		return err
+	}), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type ds18b20Probe struct {
 	bus  onewire.Dev
 	dev  *ds18b20.Dev
 	wait time.Duration
+	last float64
 }
 
 func openDS18B20(b Buses, p Params) (Probe, error) {
@@ -83,11 +85,17 @@ func (p *ds18b20Probe) Start(context.Context) (time.Duration, error) {
 }
 
 func (p *ds18b20Probe) Read(_ context.Context, emit func(Reading)) error {
-	t, err := p.dev.LastTemp() // refuses the 85 °C of a part that has not converted
+	t, err := p.dev.LastTemp()
 	if err != nil {
 		return err
 	}
 	r := Of("temperature", celsius(t))
+	// The part wakes up with 85 °C; the library means to refuse that and
+	// compares it with the wrong zero. A true 85 °C comes from near by.
+	if r.Value == 85 && math.Abs(p.last-85) > 2 {
+		return errors.New("85 °C, the value of a part that has not converted: did its supply dip?")
+	}
+	p.last = r.Value
 	switch {
 	case t == physic.ZeroCelsius-127*physic.Celsius:
 		r.bad("-127 °C: the part answered with all ones")

@@ -35,6 +35,10 @@ var driverINA219 = Driver{
 		if err != nil {
 			return nil, err
 		}
+		cal, err := d.reg(0x05, 2)
+		if err != nil {
+			return nil, err
+		}
 		ready := time.Now().Add(150 * time.Millisecond) // two conversions of 128 samples
 		return &parts{
 			start: func(context.Context) (time.Duration, error) { return time.Until(ready), nil },
@@ -42,6 +46,13 @@ var driverINA219 = Driver{
 				v, err := dev.Sense()
 				if err != nil {
 					return err
+				}
+				now, err := d.reg(0x05, 2)
+				if err != nil {
+					return err
+				}
+				if now[0] != cal[0] || now[1] != cal[1] {
+					return errForgotten
 				}
 				emit(Of("voltage", float64(v.Voltage)/float64(physic.Volt)))
 				emit(Of("current", float64(v.Current)/float64(physic.Ampere)))

@@ -3,6 +3,7 @@ package sensors
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // NXP and TI LM75, LM75A, LM75B and the many alike. bits is the resolution:
@@ -24,6 +25,10 @@ var driverLM75 = Driver{
 		}
 		return &parts{read: func(_ context.Context, emit func(Reading)) error {
 			v, err := d.reg(0, 2)
+			if err == nil && v[0]|v[1] == 0 { // 0 °C, or nothing converted since power-on: once more tells
+				time.Sleep(300 * time.Millisecond)
+				v, err = d.reg(0, 2)
+			}
 			if err != nil {
 				return err
 			}

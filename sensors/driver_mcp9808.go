@@ -27,6 +27,17 @@ var driverMCP9808 = Driver{
 		if err != nil {
 			return nil, err
 		}
-		return envProbe(dev, p.driver.Quantities, 260*time.Millisecond), nil
+		// The upper alert limit, which nobody uses, tells whether the part lost
+		// its supply: it would say 0 °C then.
+		if err := d.write(0x02, 0x01, 0x00); err != nil {
+			return nil, err
+		}
+		return checked(envProbe(dev, p.driver.Quantities, 260*time.Millisecond), func() error {
+			v, err := d.reg(0x02, 2)
+			if err == nil && (v[0] != 0x01 || v[1] != 0x00) {
+				err = errForgotten
+			}
+			return err
+		}), nil
 	},
 }

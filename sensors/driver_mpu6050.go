@@ -3,7 +3,6 @@ package sensors
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"time"
 )
 
@@ -43,16 +42,16 @@ func openMPU6050(b Buses, p Params) (Probe, error) {
 	return &parts{
 		start: func(context.Context) (time.Duration, error) { return time.Until(ready), nil },
 		read: func(_ context.Context, emit func(Reading)) error {
+			v, err := d.reg(0x3B, 14)
+			if err != nil {
+				return err
+			}
 			power, err := d.reg(0x6B, 1)
 			if err != nil {
 				return err
 			}
 			if power[0]&0x40 != 0 {
-				return fmt.Errorf("the part fell asleep: did it lose power?")
-			}
-			v, err := d.reg(0x3B, 14)
-			if err != nil {
-				return err
+				return errForgotten
 			}
 			raw := func(i int) float64 { return float64(int16(binary.BigEndian.Uint16(v[2*i:]))) }
 			for i, q := range p.driver.Quantities[:6] {

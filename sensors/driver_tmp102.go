@@ -3,6 +3,7 @@ package sensors
 import (
 	"time"
 
+	"periph.io/x/conn/v3/physic"
 	"periph.io/x/devices/v3/tmp102"
 )
 
@@ -22,6 +23,19 @@ var driverTMP102 = Driver{
 		if err != nil {
 			return nil, err
 		}
-		return envProbe(dev, p.driver.Quantities, 40*time.Millisecond), nil
+		return envProbe(twice{dev}, p.driver.Quantities, 40*time.Millisecond), nil
 	},
+}
+
+// twice asks again when a part says 0 °C: it may have converted nothing since
+// power-on, and its next value tells.
+type twice struct{ sensing }
+
+func (t twice) Sense(e *physic.Env) error {
+	err := t.sensing.Sense(e)
+	if err == nil && e.Temperature == physic.ZeroCelsius {
+		time.Sleep(40 * time.Millisecond)
+		err = t.sensing.Sense(e)
+	}
+	return err
 }

@@ -50,6 +50,11 @@ var driverTSL2561 = Driver{
 				if err != nil {
 					return err
 				}
+				if on, err := d.reg(0x80, 1); err != nil {
+					return err
+				} else if on[0]&3 != 3 {
+					return errForgotten
+				}
 				ch0, ch1 := binary.LittleEndian.Uint16(v), binary.LittleEndian.Uint16(v[2:])
 				gain := 1.0
 				if high {

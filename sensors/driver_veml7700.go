@@ -32,6 +32,13 @@ var driverVEML7700 = Driver{
 				if err != nil {
 					return err
 				}
+				set, err := d.reg(0x00, 2)
+				if err != nil {
+					return err
+				}
+				if binary.LittleEndian.Uint16(set) != vemlLevels[level].config {
+					return errForgotten
+				}
 				raw := binary.LittleEndian.Uint16(v)
 				r := Of("illuminance", vemlLux(raw, level))
 				switch {
@@ -39,6 +46,8 @@ var driverVEML7700 = Driver{
 					r.bad("brighter than the part can tell")
 				case raw >= 65000:
 					r.uncertain("at the end of the finer range")
+				case raw < 100 && level < len(vemlLevels)-1:
+					r.uncertain("a finer range comes next")
 				}
 				if raw > 20000 {
 					level = max(level-1, 0)

@@ -247,3 +247,40 @@ func TestFlippedBits(t *testing.T) {
 		}
 	}
 }
+
+// TestSupplyDips: a part that lost its supply for an instant has forgotten how
+// it was set up, and nothing of that shows on the bus. What it answers then
+// must not be published as good.
+func TestSupplyDips(t *testing.T) {
+	for _, d := range sensors.Drivers() {
+		for _, tr := range truths[d.Name][:min(1, len(truths[d.Name]))] {
+			if d.Bus != sensors.BusI2C && d.Bus != sensors.BusOneWire {
+				continue
+			}
+			t.Run(d.Name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := tr.open(t, d.Name)
+					defer h.stop()
+					time.Sleep(20*time.Second + tr.settle)
+					for i := range 40 { // at ever another moment of its turn
+						if err := h.board.PowerCycle(d.Name); err != nil {
+							t.Fatal(err)
+						}
+						time.Sleep(5*time.Second + 2*d.MinEvery + time.Duration(i)*7*time.Millisecond)
+					}
+					h.sink.mu.Lock()
+					defer h.sink.mu.Unlock()
+					for _, m := range h.sink.messages {
+						r := m.Reading
+						if r == nil || r.Quality != sensors.Good {
+							continue
+						}
+						if want, ok := tr.values[r.Quantity]; ok && math.Abs(r.Value-want) > tr.tolerance[r.Quantity] {
+							t.Errorf("%s %v was published as good, the part measures %v", r.Quantity, r.Value, want)
+						}
+					}
+				})
+			})
+		}
+	}
+}

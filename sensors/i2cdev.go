@@ -129,6 +129,33 @@ func celsius(t physic.Temperature) float64 {
 	return float64(t-physic.ZeroCelsius) / float64(physic.Celsius)
 }
 
+// checked holds a probe's readings back until check has looked whether the
+// part still is as it was set up: one whose supply dipped answers with values
+// that look real.
+func checked(p Probe, check func() error) Probe {
+	s, _ := p.(Starter)
+	out := &parts{close: p.Close, read: func(ctx context.Context, emit func(Reading)) error {
+		var got []Reading
+		if err := p.Read(ctx, func(r Reading) { got = append(got, r) }); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return err
+		}
+		for _, r := range got {
+			emit(r)
+		}
+		return nil
+	}}
+	if s != nil {
+		out.start = s.Start
+	}
+	return out
+}
+
+// errForgotten makes the scheduler open the part anew at once.
+var errForgotten = errors.New("the part has forgotten its settings: did its supply dip?")
+
 // errNotReady is Read's answer when a part that measures in its own rhythm has
 // nothing new yet: it is asked again soon, and that is no failure.
 var errNotReady = errors.New("no new measurement")

@@ -76,18 +76,18 @@ func TestDatasheetExamples(t *testing.T) {
 			"temperature 25.0, humidity 40.3"},
 		{"AM2320: 50.0 %, 25.0 °C", "am2320", 0x5C, nil, []string{"00", "03 00 04", "> 03 04 01 f4 00 fa 31 a5"}, "temperature 25.0, humidity 50.0"},
 		{"AM2320 below zero: -10.1 °C", "am2320", 0x5C, nil, []string{"00", "03 00 04", "> 03 04 01 f4 80 65 10 0d"}, "temperature -10.1, humidity 50.0"},
-		{"BH1750: 28067 lx", "bh1750", 0x23, nil, []string{"01", "21", "> ff ff"}, "illuminance 27306.2?"},
+		{"BH1750: 0x8390 is 28067 lx, and half of that in the finer mode", "bh1750", 0x23, nil, []string{"01", "01", "21", "> 83 90"}, "illuminance 14033.3"},
 		{"LM75: -25 °C", "lm75", 0x48, nil, []string{"01 00", "00 > e7 00"}, "temperature -25.0"},
 		{"LM75: 0.5 °C at 9 bits", "lm75", 0x48, map[string]any{"bits": 9}, []string{"01 00", "00 > 00 ff"}, "temperature 0.5"},
 		{"LM75: -55 °C", "lm75", 0x48, nil, []string{"01 00", "00 > c9 00"}, "temperature -55.0"},
 		{"TMP102: -25 °C", "tmp102", 0x48, nil, []string{"01 > 60 a0", "01 > 60 a0", "01 60 a0", "00 > e7 00"}, "temperature -25.0"},
-		{"MCP9808: 25.25 °C", "mcp9808", 0x18, nil, []string{"06 > 00 54", "08 03", "01 00 00", "05 > c1 94"}, "temperature 25.2"},
+		{"MCP9808: 25.25 °C", "mcp9808", 0x18, nil, []string{"06 > 00 54", "08 03", "01 00 00", "02 01 00", "05 > c1 94", "02 > 01 00"}, "temperature 25.2"},
 		{"ADS1115: half of 2.048 V", "ads1115", 0x48, map[string]any{"range": 2.048, "channels": []any{1}}, []string{
 			"01 > 85 83", "01 d5 83", "01 > 55 83", "01 > d5 83", "00 > 40 00"}, "voltage_1 1.0"},
-		{"ADXL345: 1 g up", "adxl345", 0x53, nil, []string{"00 > e5", "31 0b", "2d 08", "32 > 00 00 00 ff 00 01"},
+		{"ADXL345: 1 g up", "adxl345", 0x53, nil, []string{"00 > e5", "31 0b", "2d 08", "32 > 00 00 00 ff 00 01", "2d > 08"},
 			"acceleration_x 0.0, acceleration_y -9.8, acceleration_z 9.8"},
 		{"BME280: 25.08 °C, 1006.53 hPa", "bme280", 0x76, nil, []string{"d0 > 60", "d0 > 60", "88 > " + bmeCal, "e1 > 72 01 00 13 29 03 1e",
-			"f4 4c f2 02 f5 a0 f4 4c", "f4 4d", "f3 > 00", "f7 > 65 5a c0 7e ed 00 68 00"}, "temperature 25.1, humidity 37.0, pressure 1006.5"},
+			"f4 4c f2 02 f5 a0 f4 4c", "f4 4d", "f3 > 00", "f7 > 65 5a c0 7e ed 00 68 00", "f2 > 02 00 4c"}, "temperature 25.1, humidity 37.0, pressure 1006.5"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -186,6 +186,11 @@ func (p *probe) turn(ctx context.Context) bool {
 		p.started = true // go on with reading
 		p.due = time.Now().Add(notReadyPause)
 		return false
+	case errors.Is(err, errForgotten) && p.tries < retries:
+		p.close() // and open it anew
+		p.due = time.Now()
+		p.tries++
+		return false
 	case err != nil && p.dev != nil && p.tries < retries: // others have their turn meanwhile
 		p.due = time.Now().Add(retryPause << p.tries)
 		p.tries++

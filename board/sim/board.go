@@ -333,6 +333,19 @@ func (b *Board) Plug(part string, connected bool) error {
 	return nil
 }
 
+// PowerCycle takes a part's supply away for an instant: nothing of that shows
+// on the bus, but the part has forgotten what it was told.
+func (b *Board) PowerCycle(part string) error {
+	w := b.worlds[part]
+	if w == nil {
+		return fmt.Errorf("no part named %q, only %s", part, keys(b.worlds))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dipped = true
+	return nil
+}
+
 // Close ends scripts and watchers.
 func (b *Board) Close() error {
 	b.stopOnce.Do(func() { close(b.stop) })

@@ -69,12 +69,10 @@ func (b *i2cBus) Tx(addr uint16, w, r []byte) error {
 		s.gone = true
 		return errNACK
 	}
-	if s.gone {
-		s.gone = false
-		if p, ok := s.part.(Resetter); ok && s.world.wasUnplugged() {
-			p.Reset()
-		}
+	if p, ok := s.part.(Resetter); ok && (d.dipped || s.gone && s.world.wasUnplugged()) {
+		p.Reset()
 	}
+	s.gone = false
 	if err := s.part.Tx(w, r); err != nil {
 		return err
 	}

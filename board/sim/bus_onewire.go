@@ -64,12 +64,10 @@ func (b *oneWireBus) Tx(w, r []byte, _ onewire.Pullup) error {
 			s.gone = true
 			continue
 		}
-		if s.gone {
-			s.gone = false
-			if p, ok := s.part.(Resetter); ok {
-				p.Reset()
-			}
+		if p, ok := s.part.(Resetter); ok && (d.dipped || s.gone && s.world.wasUnplugged()) {
+			p.Reset()
 		}
+		s.gone = false
 		flip = flip || d.flip
 		here = append(here, s)
 	}

@@ -78,6 +78,7 @@ func (w *World) activeLocked(kind FaultKind, now time.Time) *Fault {
 // disturbance is what the faults do to one transaction.
 type disturbance struct {
 	absent bool // not there, or not acknowledging
+	dipped bool // its supply was away for an instant
 	flip   bool
 	slow   time.Duration
 }
@@ -88,7 +89,8 @@ func (w *World) disturb() disturbance {
 	defer w.mu.Unlock()
 	now := time.Now()
 	w.tx++
-	d := disturbance{absent: w.unplug}
+	d := disturbance{absent: w.unplug, dipped: w.dipped}
+	w.dipped = false
 	for i := range w.faults {
 		f := &w.faults[i]
 		if !f.activeAt(now.Sub(w.start)) {

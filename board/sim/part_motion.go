@@ -64,6 +64,7 @@ type tlv493d struct {
 	ready time.Time
 	data  [7]byte
 	next  [7]byte
+	frame byte
 }
 
 func (d *tlv493d) Reset() { d.mode, d.ready, d.data = 0, time.Time{}, [7]byte{} }
@@ -98,7 +99,8 @@ func (d *tlv493d) convert() {
 	raw := func(q string) int { return int(math.Round(d.w.Value(q) / 0.098)) }
 	x, y, z := raw("magnetic_flux_x"), raw("magnetic_flux_y"), raw("magnetic_flux_z")
 	t := int(math.Round((d.w.Value("temperature")-25)/1.1)) + 340
-	d.next = [7]byte{byte(x >> 4), byte(y >> 4), byte(z >> 4), byte(t>>8) << 4, byte(x&0xF)<<4 | byte(y&0xF), byte(z & 0xF), byte(t)}
+	d.frame = (d.frame + 1) & 3
+	d.next = [7]byte{byte(x >> 4), byte(y >> 4), byte(z >> 4), byte(t>>8)<<4 | d.frame<<2, byte(x&0xF)<<4 | byte(y&0xF), byte(z & 0xF), byte(t)}
 	d.ready = time.Now().Add(5 * time.Millisecond)
 }
 

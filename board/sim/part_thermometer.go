@@ -59,19 +59,24 @@ var room = map[string]Signal{"temperature": climate["temperature"]}
 
 // TI TMP102 and TMP105: 12 bits.
 var kindTMP102 = Kind{Name: "tmp102", DefaultBus: "i2c-1", Address: 0x48, Signals: room,
-	New: func(w *World, _ Part) (any, error) { return leftJustified(w, 12), nil }}
+	New: func(w *World, _ Part) (any, error) { return leftJustified(w, 12, 26*time.Millisecond), nil }}
 
 // LM75: 11 bits.
 var kindLM75 = Kind{Name: "lm75", DefaultBus: "i2c-1", Address: 0x48, Signals: room,
-	New: func(w *World, _ Part) (any, error) { return leftJustified(w, 11), nil }}
+	New: func(w *World, _ Part) (any, error) { return leftJustified(w, 11, 250*time.Millisecond), nil }}
 
 // leftJustified is a thermometer whose register 0 counts 1/256 °C, of which so
 // many bits are good.
-func leftJustified(w *World, bits int) *register16 {
+func leftJustified(w *World, bits int, first time.Duration) *register16 {
+	var powered time.Time // zero: long ago
 	d := &register16{reg: map[byte]uint16{1: 0x60A0, 2: 0x4B00, 3: 0x5000}}
+	d.power = func() { powered = time.Now() }
 	d.read = func(reg byte) (uint16, bool) {
 		if reg != 0 {
 			return 0, false
+		}
+		if time.Since(powered) < first {
+			return 0, true
 		}
 		w.Sample()
 		step := math.Exp2(float64(8 - bits)) // °C
@@ -85,7 +90,7 @@ var kindMCP9808 = Kind{Name: "mcp9808", DefaultBus: "i2c-1", Address: 0x18, Sign
 	New: func(w *World, _ Part) (any, error) {
 		start := time.Now()
 		d := &register16{reg: map[byte]uint16{6: 0x0054, 7: 0x0400, 8: 0x0300}}
-		d.power = func() { start = time.Now() }
+		d.power = func() { start, d.reg = time.Now(), map[byte]uint16{6: 0x0054, 7: 0x0400, 8: 0x0300} }
 		d.wrote = func(reg byte, v uint16) {
 			if reg == 1 {
 				start = time.Now()

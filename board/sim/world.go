@@ -32,6 +32,7 @@ type World struct {
 	unplug        bool
 	freed         time.Time // the last recovery of its bus
 	everUnplugged bool
+	dipped        bool // its supply was away since the last transaction
 }
 
 func newWorld(name string, seed uint64, signals map[string]Signal, faults []Fault, start time.Time) *World {
