@@ -42,8 +42,9 @@ type Bridge struct {
 	nextAttempt time.Time
 	conn        *conn // while connected
 	link        *broker.Link
-	paused      bool // by hand
-	wanted      bool // manual and once: a connection is asked for
+	retained    *reconcile // nil: nothing goes outward
+	paused      bool       // by hand
+	wanted      bool       // manual and once: a connection is asked for
 }
 
 // New returns a bridge of the local broker; Run starts it.
@@ -92,8 +93,13 @@ func (b *Bridge) Open() error {
 		link.Close()
 		return err
 	}
+	retained, err := b.openReconcile()
+	if err != nil {
+		link.Close()
+		return fmt.Errorf("bridge %q: %w", b.o.Name, err)
+	}
 	b.mu.Lock()
-	b.link = link
+	b.link, b.retained = link, retained
 	b.mu.Unlock()
 	return nil
 }
@@ -105,14 +111,21 @@ func (b *Bridge) Run(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
-	link := b.link
+	link, retained := b.link, b.retained
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
-		b.link = nil
+		b.link, b.retained = nil, nil
 		b.mu.Unlock()
 		link.Close()
 	}()
+	if retained != nil {
+		var watching sync.WaitGroup
+		watching.Go(func() { retained.run(ctx) })
+		defer watching.Wait()
+		defer retained.link.Close()
+		retained.away(nil)
+	}
 	b.notify(ctx, "0")
 	for b.await(ctx) {
 		b.enter(Connecting, nil)
@@ -232,6 +245,9 @@ func (b *Bridge) ended(ctx context.Context, c *conn, err error) {
 		stateCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		b.notify(stateCtx, "0")
 		cancel()
+		if b.retained != nil {
+			b.retained.away(c.recent.since(c.lastRead.Load()))
+		}
 	}
 	b.back.lasted(lasted)
 	switch {

@@ -28,10 +28,11 @@ type conn struct {
 	rest   []byte // read together with CONNACK
 	since  time.Time
 
-	out  *outbox
-	acks acks
-	echo *echo // nil: the centre does not send our own messages back
-	end  context.CancelCauseFunc
+	out    *outbox
+	acks   acks
+	recent recent // the pump's
+	echo   *echo  // nil: the centre does not send our own messages back
+	end    context.CancelCauseFunc
 
 	lastRead, lastWrite, lastMessage, pingSent atomic.Int64 // ns since start; pingSent 0: no ping is out
 	start                                      time.Time

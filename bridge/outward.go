@@ -29,6 +29,9 @@ func (c *conn) pump(ctx context.Context) error {
 	window := min(c.b.o.ReceiveMaximum, c.limits.receiveMaximum)
 	c.b.up(c, window)
 	c.link.Resume(window)
+	if err := p.reconcile(ctx); err != nil {
+		return err
+	}
 	for {
 		d, err := c.link.Next(ctx)
 		if err != nil {
@@ -47,6 +50,34 @@ func (c *conn) pump(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// reconcile sends the retained messages of QoS 0 that changed while the centre
+// was away. The link delivers already, so what it has is newer.
+func (p *outward) reconcile(ctx context.Context) error {
+	r := p.b.retained
+	if r == nil {
+		return nil
+	}
+	changed, overflow := r.back()
+	for i := range changed {
+		if err := p.deliver(ctx, &changed[i]); err != nil {
+			return err
+		}
+	}
+	p.out.flush()
+	if !overflow {
+		return nil
+	}
+	p.b.log.Warn("more retained messages changed than are remembered: all are sent again")
+	all := p.b.outwardRequests()
+	for i := range all {
+		all[i].Options = all[i].Options.WithRetainHandling(0)
+	}
+	if err := p.link.Subscribe(0, all...); err != nil {
+		return fmt.Errorf("local session: %w", err)
+	}
+	return nil
 }
 
 // deliver appends one delivery to the outbox.
@@ -102,6 +133,9 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	buf = p.frame.Append(buf, h)
 	n := len(buf)
 	p.out.unlock(buf)
+	if d.QoS == 0 && d.Retain {
+		p.recent.add(*d, p.now(), p.lastRead.Load())
+	}
 	p.b.count.out.Add(1)
 	p.lastMessage.Store(p.now())
 	if d.Dup {
