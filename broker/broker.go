@@ -46,6 +46,7 @@ type Broker struct {
 	counts    totals
 	stats     gauges
 	memory    memoryState
+	tidy      tidying
 	takeovers takeoverLog
 	away      awaySet
 	clients   clientSet

@@ -91,6 +91,7 @@ func (ln *listener) admit() bool {
 		ln.b.stats.refused.Add(1)
 		return false
 	}
+	ln.b.tidy.note()
 	return true
 }
 
