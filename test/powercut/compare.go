@@ -26,7 +26,7 @@ func (b *bench) compare() error {
 	settled := make(chan error, 1)
 	go func() {
 		for _, p := range b.publishers {
-			if err := p.settle(b.address); err != nil {
+			if err := p.settle(b.of(p)); err != nil {
 				settled <- err
 				return
 			}
@@ -65,8 +65,23 @@ func (b *bench) compare() error {
 	if drained := b.archive.drain(archive, whole(b.archive)); drained != nil {
 		return drained
 	}
+	if b.centre != nil {
+		if err := b.compareCentre(whole(b.centre)); err != nil {
+			return err
+		}
+	}
 	b.tally()
 	return nil
+}
+
+// compareCentre waits until the bridge has carried everything outward.
+func (b *bench) compareCentre(whole func() bool) error {
+	c, err := b.centre.connect(b.o.Centre, false)
+	if err != nil {
+		return err
+	}
+	defer c.Goodbye()
+	return b.centre.drain(c, whole)
 }
 
 // missing lists what has not reached s and was not compared yet.

@@ -33,6 +33,7 @@ type publisher struct {
 	topics  []string
 	retain  bool
 	window  int
+	centre  bool // publishes at the other end of the bridge
 
 	mu       sync.Mutex // guards the fields below
 	seq      uint64

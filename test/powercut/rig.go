@@ -30,6 +30,7 @@ type Options struct {
 	Steps  []plan.Step // what a boot runs: "verify", then "run" for ever
 	Seed   uint64
 	DiskMB int64
+	Centre string    // address of a broker that never loses power, to which a bridge leads; empty: none
 	Log    io.Writer // one line a cut
 }
 
@@ -79,6 +80,7 @@ type bench struct {
 	publishers  []*publisher
 	archive     *subscriber // offline while the load runs
 	live        *subscriber // online
+	centre      *subscriber // at the other end of the bridge; nil without one
 	subscribers []*subscriber
 	churn       int               // sessions made since the last check
 	verified    map[int]uint64    // publisher: everything up to this number has been compared
@@ -111,6 +113,9 @@ func Run(t testing.TB, cuts int, o Options) Report {
 			t.Fatalf("cut %d (seed %d): %v\nso far: %v", i, o.Seed, err, b.report)
 		}
 		fmt.Fprintf(o.Log, "cut %d in %.1f s: %v\n", i+1, time.Since(begin).Seconds(), b.report)
+		if !b.report.Good() {
+			fmt.Fprintf(o.Log, "findings so far: %s\n", b.report.Findings())
+		}
 	}
 	err := b.cycle(false, false)
 	if errors.Is(err, errLost) {
@@ -171,13 +176,23 @@ func (b *bench) clients() {
 	add(1, 5, 3, true, "keep/4/a", "keep/4/b", "keep/4/c")
 	add(2, 4, 3, true, "keep/5/a", "keep/5/b")
 	add(2, 5, 5, false, "live/6")
+	if b.o.Centre != "" {
+		add(2, 5, 5, false, "down/7")
+		add(1, 5, 5, false, "down/8")
+		for _, p := range b.publishers[7:] {
+			p.centre = true
+		}
+	}
 	subscriber := func(name string, version byte, filters ...string) *subscriber {
 		s := &subscriber{name: name, version: version, filters: filters, held: map[uint16]bool{}, got: map[key]int{}, last: map[string]uint64{}}
 		b.subscribers = append(b.subscribers, s)
 		return s
 	}
-	b.archive = subscriber("archive", 5, "both/#", "keep/#")
+	b.archive = subscriber("archive", 5, "both/#", "keep/#", "down/#")
 	b.live = subscriber("live", 4, "both/#", "live/#")
+	if b.o.Centre != "" {
+		b.centre = subscriber("centre", 5, "both/#")
+	}
 }
 
 // boot switches the board on and waits until the broker answers.
@@ -234,6 +249,12 @@ func (b *bench) cycle(first, cut bool) error {
 			return err
 		}
 		c.Goodbye()
+		if b.centre != nil {
+			if c, err = b.centre.connect(b.o.Centre, true); err != nil {
+				return err
+			}
+			c.Goodbye()
+		}
 	}
 	if err := b.loadUntilCut(first, m); err != nil {
 		return fmt.Errorf("%w\n%s", err, m.Console(30))
@@ -273,7 +294,7 @@ func (b *bench) loadUntilCut(first bool, m *rig.Machine) error {
 	for _, p := range b.publishers {
 		rng := rand.New(rand.NewPCG(b.rng.Uint64(), uint64(p.number)))
 		wg.Go(func() {
-			if err := p.load(ctx, b.address, rng, progress); err != nil && ctx.Err() == nil {
+			if err := p.load(ctx, b.of(p), rng, progress); err != nil && ctx.Err() == nil {
 				failed <- err
 			}
 		})
@@ -296,6 +317,14 @@ func (b *bench) loadUntilCut(first bool, m *rig.Machine) error {
 	return b.cache.Cut(b.rng)
 }
 
+// of is where a publisher publishes.
+func (b *bench) of(p *publisher) string {
+	if p.centre {
+		return b.o.Centre
+	}
+	return b.address
+}
+
 // makeSessions makes new persistent sessions while the load runs; each that
 // was granted its subscription must be there after the cut.
 func (b *bench) makeSessions(ctx context.Context) {
@@ -315,4 +344,9 @@ func (b *bench) makeSessions(ctx context.Context) {
 	}
 }
 
-func brief(list []string) string { return strings.Join(list[:min(len(list), 5)], "; ") }
+// Findings names the last few of each kind.
+func (r Report) Findings() string {
+	return fmt.Sprintf("missing: %s\ntwice: %s\nout of order: %s\ndamaged: %s", brief(r.Missing), brief(r.Twice), brief(r.Disorder), brief(r.Damaged))
+}
+
+func brief(list []string) string { return strings.Join(list[max(0, len(list)-8):], "; ") }
