@@ -20,6 +20,7 @@ var (
 func adsDriver(name, part string) Driver {
 	return Driver{
 		Name: name, Part: part, Bus: BusI2C, Addresses: []uint16{0x48, 0x49, 0x4A, 0x4B},
+		Latched:    true,
 		Quantities: voltages(4), Emits: emitsVoltages(4), Options: []string{"channels", "range"},
 		Open: openADS,
 	}

@@ -34,7 +34,7 @@ var driverAS7262 = Driver{
 		if _, err := d.reg(0x00, 1); err != nil { // the library does not look whether a part is there
 			return nil, err
 		}
-		return &parts{read: func(_ context.Context, emit func(Reading)) error {
+		return checked(&parts{read: func(_ context.Context, emit func(Reading)) error {
 			s, err := dev.Sense(0, 100*time.Millisecond)
 			if err != nil {
 				return err
@@ -51,6 +51,30 @@ var driverAS7262 = Driver{
 			}
 			emit(Of("temperature", celsius(s.SensorTemperature)))
 			return nil
-		}}, nil
+		}}, func() error { return d.as7262Integration(35) }), nil
 	},
+}
+
+// as7262Integration looks through the part's mailbox whether the integration
+// time (in 2.8 ms) is still the one that was set: after a dip of the supply it
+// is not, and the part answers with zeros.
+func (d device) as7262Integration(want byte) error {
+	if err := d.write(0x01, 0x05); err != nil {
+		return err
+	}
+	for range 20 {
+		s, err := d.reg(0x00, 1)
+		if err != nil {
+			return err
+		}
+		if s[0]&1 != 0 {
+			v, err := d.reg(0x02, 1)
+			if err == nil && v[0] != want {
+				err = errForgotten
+			}
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return errForgotten
 }

@@ -9,6 +9,7 @@ import (
 // the part on and gives whole lux only.
 var driverBH1750 = Driver{
 	Name: "bh1750", Part: "ROHM BH1750", Bus: BusI2C, Addresses: []uint16{0x23, 0x5C},
+	Latched:    true,
 	Quantities: []string{"illuminance"},
 	Open: func(b Buses, p Params) (Probe, error) {
 		d, err := p.device(b)

@@ -7,6 +7,7 @@ import "periph.io/x/devices/v3/bmxx80"
 // humidity would be missing without a word.
 var driverBME280 = Driver{
 	Name: "bme280", Part: "Bosch BME280", Bus: BusI2C, Addresses: []uint16{0x76, 0x77},
+	Latched:    true,
 	Quantities: []string{"temperature", "humidity", "pressure"},
 	Open:       func(b Buses, p Params) (Probe, error) { return openBMxx80(b, p, 0x60) },
 	Identify:   chipID(0xD0, 0x60),
@@ -15,6 +16,7 @@ var driverBME280 = Driver{
 // Bosch BMP280: the BME280 without humidity.
 var driverBMP280 = Driver{
 	Name: "bmp280", Part: "Bosch BMP280", Bus: BusI2C, Addresses: []uint16{0x76, 0x77},
+	Latched:    true,
 	Quantities: []string{"temperature", "pressure"},
 	Open:       func(b Buses, p Params) (Probe, error) { return openBMxx80(b, p, 0x58) },
 	Identify:   chipID(0xD0, 0x58),
@@ -23,6 +25,7 @@ var driverBMP280 = Driver{
 // Bosch BMP180, also sold as BMP085.
 var driverBMP180 = Driver{
 	Name: "bmp180", Part: "Bosch BMP180", Bus: BusI2C, Addresses: []uint16{0x77},
+	Latched:    true,
 	Quantities: []string{"temperature", "pressure"},
 	Open:       func(b Buses, p Params) (Probe, error) { return openBMxx80(b, p, 0x55) },
 	Identify:   chipID(0xD0, 0x55),

@@ -14,6 +14,7 @@ import (
 // °C; 0 leaves it cold and gives no gas_resistance.
 var driverBME680 = Driver{
 	Name: "bme680", Part: "Bosch BME680", Bus: BusI2C, Addresses: []uint16{0x76, 0x77},
+	Latched:    true,
 	Quantities: []string{"temperature", "humidity", "pressure", "gas_resistance"}, Options: []string{"heater"}, MinEvery: 500 * time.Millisecond,
 	Emits: func(p Params) []string {
 		if h, err := p.optNumber("heater", 320); err == nil && h == 0 {

@@ -10,6 +10,7 @@ import (
 // 9 for the LM75, 11 for A and B, 12 for a TMP75.
 var driverLM75 = Driver{
 	Name: "lm75", Part: "LM75", Bus: BusI2C, Addresses: []uint16{0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4D, 0x4E, 0x4F},
+	Latched:    true,
 	Quantities: []string{"temperature"}, Options: []string{"bits"},
 	Open: func(b Buses, p Params) (Probe, error) {
 		d, err := p.device(b)

@@ -10,6 +10,7 @@ import (
 // say 0 °C.
 var driverMCP9808 = Driver{
 	Name: "mcp9808", Part: "Microchip MCP9808", Bus: BusI2C, Addresses: []uint16{0x18, 0x19, 0x1A, 0x1B, 0x1C, 0x1D, 0x1E, 0x1F},
+	Latched:    true,
 	Quantities: []string{"temperature"}, MinEvery: 250 * time.Millisecond, Identify: chipID(0x06, 0x00),
 	Open: func(b Buses, p Params) (Probe, error) {
 		d, err := p.device(b)

@@ -10,6 +10,7 @@ import (
 // TI TMP102; TMP105 and TMP112 answer alike.
 var driverTMP102 = Driver{
 	Name: "tmp102", Part: "TI TMP102", Bus: BusI2C, Addresses: []uint16{0x48, 0x49, 0x4A, 0x4B},
+	Latched:    true,
 	Quantities: []string{"temperature"},
 	Open: func(b Buses, p Params) (Probe, error) {
 		d, err := p.device(b)

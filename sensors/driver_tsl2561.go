@@ -13,6 +13,7 @@ import (
 // channel with and one without infrared.
 var driverTSL2561 = Driver{
 	Name: "tsl2561", Part: "ams TSL2561", Bus: BusI2C, Addresses: []uint16{0x39, 0x29, 0x49},
+	Latched:    true,
 	Quantities: []string{"illuminance"},
 	Identify: func(bus i2c.Bus, addr uint16) bool {
 		v, err := device{bus: bus, addr: addr}.reg(0x8A, 1)

@@ -10,6 +10,7 @@ import (
 // integration time follow the counts.
 var driverVEML7700 = Driver{
 	Name: "veml7700", Part: "Vishay VEML7700", Bus: BusI2C, Addresses: []uint16{0x10},
+	Latched:    true,
 	Quantities: []string{"illuminance"},
 	Open: func(b Buses, p Params) (Probe, error) {
 		d, err := p.device(b)

@@ -2,7 +2,9 @@ package sensors_test
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -142,12 +144,14 @@ func TestAWeekOfFaults(t *testing.T) {
 				{Kind: sim.FaultSlow, Amount: 30, After: 9*time.Minute + off, For: 20 * time.Second, Every: day},
 			}
 		}
-		truth := map[string]float64{"sht4x": 21.5, "aht20": -3.25, "scd4x": 18.5, "ds18b20": 42.5, "hdc302x": 30.25}
+		truth := map[string]float64{"sht4x": 21.5, "aht20": -3.25, "scd4x": 18.5, "ds18b20": 42.5, "hdc302x": 30.25,
+			"bme280": 24.5, "mcp9808": 11.25}
 		var parts []sim.Part
 		var probes []sensors.ProbeConfig
 		i := 0
-		for kind, v := range truth {
+		for _, kind := range slices.Sorted(maps.Keys(truth)) {
 			i++
+			v := truth[kind]
 			bus := fmt.Sprint("i2c-", i%2)
 			if kind == "ds18b20" {
 				bus = "w1-1"

@@ -211,6 +211,7 @@ func (p *probe) turn(ctx context.Context) bool {
 func (p *probe) attempt(ctx context.Context, got *[]Reading) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(readTimeout, p.driver.Timeout))
 	defer cancel()
+	p.loop.buses.verify = p.driver.Latched
 	p.loop.buses.use(ctx)
 	defer p.loop.buses.done()
 	if p.dev == nil {

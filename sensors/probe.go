@@ -70,7 +70,11 @@ type Driver struct {
 	// Emits narrows Quantities by what the options ask for; nil: all of them.
 	Emits    func(Params) []string
 	MinEvery time.Duration
-	Timeout  time.Duration // of one Open or Read, where 5 s is not enough
+	// Latched: what a register answers stays until the next measurement, and
+	// reading changes nothing. The part has no checksum, so every read is made
+	// twice and compared, that of its calibration too.
+	Latched bool
+	Timeout time.Duration // of one Open or Read, where 5 s is not enough
 	// Open finds the part and prepares it. It does not keep going when the
 	// part does not answer or answers as something else: it returns an error.
 	Open func(Buses, Params) (Probe, error)
