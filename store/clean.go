@@ -253,6 +253,19 @@ func (s *Store) mergedRecordsLocked(w *writes, run []uint64) map[SessionID]int32
 			}
 		}
 	}
+	// Records whose deletion is still to be written name bodies that the merge
+	// leaves out.
+	for _, ch := range s.chores {
+		if ch.kind != choreQueue {
+			continue
+		}
+		if _, in := slices.BinarySearch(run, ch.group); !in {
+			continue
+		}
+		if _, has := owners[ch.session]; !has || ch.group != run[0] {
+			w.delete(w.key(prefixQueue, uint64(ch.session), ch.group))
+		}
+	}
 	return owners
 }
 
