@@ -33,3 +33,6 @@ flash: ## writes the image to a card: DEV=/dev/sdX BOARD=rpi4
 image-test: ## boots the image in QEMU; what it acknowledged survives a hard reset
 	@scripts/setup-debian.sh rigs
 	cd test && GATEWAYD_RIGS=1 $(GO) test -count=1 -timeout 20m -v ./image
+
+.PHONY: rigs
+rigs: powercut-selftest powercut hil image-test ## every rig once, as CI does
