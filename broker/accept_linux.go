@@ -35,7 +35,7 @@ func newLoops(b *Broker, n int) (*loops, error) {
 // listener has to take the goroutine path.
 func (ls *loops) accept(ctx context.Context, ln *listener) (taken bool, err error) {
 	socket, ok := ln.net.(interface{ File() (*os.File, error) })
-	if !ok || ln.wrapped() {
+	if !ok || ln.wrapped() || len(ls.all) == 0 {
 		return false, nil
 	}
 	file, err := socket.File() // a duplicate: it must be closed here, and kept until then
@@ -106,6 +106,9 @@ func (ls *loops) pick() *loop { return ls.all[int(ls.next.Add(1))%len(ls.all)] }
 // adopt takes over a connection on which hands were shaken, if it has a
 // descriptor. Afterwards it is a loop's.
 func (ls *loops) adopt(nc net.Conn, base *baseConn, stack net.Conn, ln *listener, p *Peer) bool {
+	if len(ls.all) == 0 {
+		return false
+	}
 	fd, err := detach(nc)
 	if err != nil {
 		return false

@@ -156,3 +156,20 @@ func TestFlows(t *testing.T) {
 		return newServer(t, edit).runner()
 	})
 }
+
+// TestFlowsOnGoroutines runs the flows the way systems without event loops do.
+func TestFlowsOnGoroutines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the flows once more")
+	}
+	mqtttest.Dir(t, "testdata/flows/*.txt", func(t *testing.T) mqtttest.Runner {
+		name := strings.Split(t.Name(), "/")[1]
+		edit := flowOptions[name[strings.LastIndex(name, "-")+1:]]
+		return newServer(t, func(o *Options) {
+			o.Loops = -1
+			if edit != nil {
+				edit(o)
+			}
+		}).runner()
+	})
+}

@@ -190,15 +190,21 @@ func roundTrip(t *testing.T, name string, nc net.Conn) {
 	nc.Write((&mqtt.Disconnect{}).Append(nil, mqtt.V5))
 }
 
-// TestListeners speaks MQTT through every kind of listener at once.
+// TestListeners speaks MQTT through every kind of listener at once, on event
+// loops and with a goroutine for each connection.
 func TestListeners(t *testing.T) {
+	t.Run("loops", func(t *testing.T) { testListeners(t, 2) })
+	t.Run("goroutines", func(t *testing.T) { testListeners(t, -1) })
+}
+
+func testListeners(t *testing.T, loops int) {
 	p := newPKI(t)
 	socket := filepath.Join(t.TempDir(), "mqtt.sock")
 	opened, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := serve(t, Options{Listeners: []Listener{
+	b := serve(t, Options{Loops: loops, Listeners: []Listener{
 		{Name: "tcp", Address: "127.0.0.1:0"},
 		{Name: "tls", Address: "127.0.0.1:0", TLS: p.server},
 		{Name: "ws", Address: "127.0.0.1:0", WebSocket: true},

@@ -21,7 +21,8 @@ type Options struct {
 	Log       *slog.Logger
 	Clock     *Clock // nil: one of its own; the store's Options.Now must be the same clock's
 
-	// Loops is the number of event loops for plain TCP on Linux; 0: one a core.
+	// Loops is the number of event loops on Linux; 0: one a core; negative: none,
+	// every connection has a goroutine as on other systems.
 	Loops int
 
 	// ConnectTimeout is how long a connection may take to send CONNECT; 0: 10 s.
