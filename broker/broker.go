@@ -115,6 +115,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	n = max(n, 0)
 	var err error
 	if b.loops, err = newLoops(b, n); err != nil {
 		return err

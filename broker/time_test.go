@@ -1,0 +1,247 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatewayd/mqtt/mqtttest"
+	"gatewayd/store"
+)
+
+// inBubble runs flows against a broker whose clock is synctest's: keep alives,
+// delays and expiries take no time. The store is in memory, the connections are
+// pipes.
+func inBubble(t *testing.T, edit func(*Options), f func(flow func(text string))) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{SysInterval: -1, Loops: -1, Clock: NewClock()}
+		if edit != nil {
+			edit(&o)
+		}
+		st, err := store.Open("", store.Options{Now: o.Clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := New(o, st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sctx, sstop := context.WithCancel(context.Background())
+		bctx, bstop := context.WithCancel(context.Background())
+		sdone, bdone := make(chan error, 1), make(chan error, 1)
+		go func() { sdone <- st.Run(sctx) }()
+		go func() { bdone <- b.Run(bctx) }()
+		<-b.Ready()
+		l := Listener{Name: "pipe"}
+		l.Settings = l.Settings.withDefaults()
+		ln := &listener{Listener: l, b: b}
+		runner := mqtttest.Runner{Dial: func() (net.Conn, error) {
+			client, server := net.Pipe()
+			ln.admit()
+			go b.serveStream(bctx, ln, server, &Peer{Remote: "pipe"})
+			return client, nil
+		}, Timeout: time.Second}
+		f(func(text string) {
+			t.Helper()
+			if err := runner.Text(text); err != nil {
+				t.Error(err)
+			}
+		})
+		bstop()
+		if err := <-bdone; err != nil {
+			t.Error(err)
+		}
+		sstop()
+		<-sdone
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestKeepAlive: one and a half times the keep alive without a packet ends the
+// connection [MQTT-3.1.2-22]; a packet in time does not.
+func TestKeepAlive(t *testing.T) {
+	inBubble(t, nil, func(flow func(string)) {
+		flow(`
+A> CONNECT id=a keepalive=60 will.topic=w will.payload=gone
+A< CONNACK
+S> CONNECT id=s
+S< CONNACK
+S> SUBSCRIBE pid=1 filter=w
+S< SUBACK ...
+wait 80s
+A> PINGREQ
+A< PINGRESP
+wait 88s
+A> PINGREQ
+A< PINGRESP
+S< nothing 88s
+wait 4s
+A< DISCONNECT code=0x8d
+A< closed
+S< PUBLISH topic=w payload=gone
+`)
+	})
+}
+
+// TestMessageExpiry: what waits is delivered with what is left of its life, and
+// not at all after it [MQTT-3.3.2-5] [MQTT-3.3.2-6].
+func TestMessageExpiry(t *testing.T) {
+	inBubble(t, nil, func(flow func(string)) {
+		flow(`
+A> CONNECT id=a clean=0 session-expiry-interval=1000
+A< CONNACK
+A> SUBSCRIBE pid=1 filter=t qos=1
+A< SUBACK ...
+A> DISCONNECT
+A< closed
+B> CONNECT id=b keepalive=0
+B< CONNACK
+B> PUBLISH topic=t qos=1 pid=1 payload=long message-expiry-interval=100
+B< PUBACK ...
+B> PUBLISH topic=t qos=1 pid=2 payload=short message-expiry-interval=10
+B< PUBACK ...
+B> PUBLISH topic=r retain=1 payload=kept message-expiry-interval=50
+wait 30s
+C> CONNECT id=a clean=0 session-expiry-interval=1000 keepalive=0
+C< CONNACK sp=1
+C< PUBLISH topic=t qos=1 pid=$p payload=long message-expiry-interval=70
+C> PUBACK pid=$p
+C< nothing 1s
+C> SUBSCRIBE pid=2 filter=r
+C< SUBACK ...
+C< PUBLISH topic=r retain=1 payload=kept message-expiry-interval=19
+wait 30s
+C> SUBSCRIBE pid=2 filter=r
+C< SUBACK ...
+C< nothing 1s
+`)
+	})
+}
+
+// TestSessionExpiry: a session ends when its interval has passed, and its delayed
+// will with it at the latest [MQTT-3.1.2-23] [MQTT-3.1.3-9].
+func TestSessionExpiry(t *testing.T) {
+	inBubble(t, nil, func(flow func(string)) {
+		flow(`
+S> CONNECT id=s keepalive=0
+S< CONNACK
+S> SUBSCRIBE pid=1 filter=w/#
+S< SUBACK ...
+A> CONNECT id=a clean=0 session-expiry-interval=60 will.topic=w/a will.payload=gone will.will-delay-interval=600
+A< CONNACK sp=0
+A! close
+wait 30s
+B> CONNECT id=a clean=0 session-expiry-interval=60 will.topic=w/a will.payload=gone will.will-delay-interval=600
+B< CONNACK sp=1
+B! close
+S< nothing 59s
+wait 2s
+S< PUBLISH topic=w/a payload=gone
+C> CONNECT id=a clean=0 session-expiry-interval=60
+C< CONNACK sp=0
+C> DISCONNECT session-expiry-interval=5
+C< closed
+wait 4s
+D> CONNECT id=a clean=0 session-expiry-interval=5
+D< CONNACK sp=1
+D> DISCONNECT
+D< closed
+wait 6s
+E> CONNECT id=a clean=0
+E< CONNACK sp=0
+`)
+	})
+}
+
+// TestConnectTimeout: who never sends CONNECT, or only half of it, is closed.
+func TestConnectTimeout(t *testing.T) {
+	inBubble(t, nil, func(flow func(string)) {
+		flow(`
+A! open
+B> hex 10 20 00 04
+wait 9s
+A< nothing 100ms
+B< nothing 100ms
+wait 2s
+A< closed
+B< closed
+`)
+	})
+}
+
+// TestRetainExpiry: retain_expiry_interval drops what nobody renews.
+func TestRetainExpiry(t *testing.T) {
+	inBubble(t, func(o *Options) { o.RetainExpiry = time.Minute }, func(flow func(string)) {
+		flow(`
+A> CONNECT id=a keepalive=0
+A< CONNACK
+A> PUBLISH topic=r/1 retain=1 payload=x
+A> PUBLISH topic=r/2 retain=1 payload=x qos=1 pid=1
+A< PUBACK ...
+wait 40s
+A> PUBLISH topic=r/2 retain=1 payload=y qos=1 pid=1
+A< PUBACK ...
+wait 40s
+A> SUBSCRIBE pid=2 filter=r/#
+A< SUBACK ...
+A< PUBLISH topic=r/2 retain=1 payload=y message-expiry-interval=*
+A< nothing 1s
+`)
+	})
+}
+
+// TestClockRestore: time off counts only between two readings that can be right.
+func TestClockRestore(t *testing.T) {
+	hour := time.Hour.Milliseconds()
+	synctest.Test(t, func(t *testing.T) { // the wall clock starts in 2000
+		old := NewClock()
+		time.Sleep(time.Hour)
+		record := old.record()
+		time.Sleep(time.Hour)
+		c := NewClock()
+		c.restore(record)
+		if got := c.Now(); got < hour || got > hour+10 {
+			t.Errorf("boot before time was set: %d ms of uptime, want %d", got, hour)
+		}
+		time.Sleep(30 * 366 * 24 * time.Hour)
+		later := NewClock()
+		later.restore(c.record())
+		before := c.Now()
+		time.Sleep(time.Hour)
+		again := NewClock()
+		again.restore(c.record())
+		if got := again.Now(); got < before+hour {
+			t.Errorf("uptime %d went back behind %d", got, before+hour)
+		}
+		kept := c.record()
+		time.Sleep(time.Hour)
+		off := NewClock()
+		off.restore(kept)
+		if d := off.Now() - again.Now(); d < -10 || d > 10 {
+			t.Errorf("uptime is %d ms from what it would be without the hour off", d)
+		}
+	})
+}
+
+// TestTakeoverCostsNoWrite: a client that takes over its own session again and
+// again writes nothing.
+func TestTakeoverCostsNoWrite(t *testing.T) {
+	s := newServer(t, nil)
+	connect := func(n int) {
+		for range n {
+			if err := s.runner().Text("A> CONNECT id=x clean=0 session-expiry-interval=0xffffffff\nA< CONNACK sp=*"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	connect(1)
+	before := s.st.Stats().Submitted
+	connect(20)
+	if after := s.st.Stats().Submitted; after != before {
+		t.Errorf("%d batches for nothing", after-before)
+	}
+}
