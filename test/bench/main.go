@@ -27,6 +27,7 @@ type flags struct {
 	list      bool
 	keep      bool
 	profile   string
+	data      string
 }
 
 func main() {
@@ -47,6 +48,7 @@ func main() {
 	flag.BoolVar(&f.list, "list", false, "list the scenarios")
 	flag.BoolVar(&f.keep, "keep", false, "keep the brokers' folders")
 	flag.StringVar(&f.profile, "profile", "", "write a CPU profile of gatewayd for each scenario into this folder")
+	flag.StringVar(&f.data, "data", "", "keep the figures in this file and add to what it has: a long measurement in several parts")
 	flag.Parse()
 	if f.list {
 		for _, s := range scenarios {
@@ -94,6 +96,9 @@ func run(f flags) error {
 
 	begun := time.Now()
 	rep := newReport(f, brokers)
+	if err := rep.load(); err != nil {
+		return err
+	}
 	for _, s := range chosen {
 		for i := range f.runs {
 			for _, b := range brokers {
@@ -116,7 +121,10 @@ func run(f flags) error {
 			}
 		}
 	}
-	text := rep.markdown(chosen, time.Since(begun))
+	if err := rep.save(time.Since(begun)); err != nil {
+		return err
+	}
+	text := rep.markdown()
 	if f.out == "" {
 		fmt.Print(text)
 		return nil

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,28 +19,36 @@ import (
 type report struct {
 	f       flags
 	brokers []*broker
-	runs    map[string][]map[string]float64 // by scenario and broker
-	failed  map[string]string
-	disk    string // what it allowed before the run
-	load    string // what else the machine had to do
+	figures
+}
+
+// figures are what -data keeps.
+type figures struct {
+	Runs   map[string][]map[string]float64 // by scenario and broker
+	Failed map[string]string
+	Disk   string // what it allowed before the run
+	Load   string // what else the machine had to do
+	Took   time.Duration
 }
 
 func newReport(f flags, brokers []*broker) *report {
-	return &report{f: f, brokers: brokers, runs: map[string][]map[string]float64{}, failed: map[string]string{}, disk: syncProbe(), load: loadAverage()}
+	return &report{f: f, brokers: brokers, figures: figures{
+		Runs: map[string][]map[string]float64{}, Failed: map[string]string{}, Disk: syncProbe(), Load: loadAverage(),
+	}}
 }
 
-func key(s *scenario, b *broker) string { return s.name + "\x00" + b.name }
+func key(s *scenario, b *broker) string { return s.name + " " + b.name }
 
 func (r *report) add(s *scenario, b *broker, v map[string]float64) {
-	r.runs[key(s, b)] = append(r.runs[key(s, b)], v)
+	r.Runs[key(s, b)] = append(r.Runs[key(s, b)], v)
 }
 
-func (r *report) fail(s *scenario, b *broker, err error) { r.failed[key(s, b)] = err.Error() }
+func (r *report) fail(s *scenario, b *broker, err error) { r.Failed[key(s, b)] = err.Error() }
 
 // median of one figure over the runs; have is false when there is none.
 func (r *report) median(s *scenario, b *broker, metric string) (v float64, have bool) {
 	var all []float64
-	for _, run := range r.runs[key(s, b)] {
+	for _, run := range r.Runs[key(s, b)] {
 		if v, ok := run[metric]; ok {
 			all = append(all, v)
 		}
@@ -61,14 +72,67 @@ func (r *report) find(name string) *broker {
 	return nil
 }
 
-func (r *report) markdown(chosen []*scenario, took time.Duration) string {
+// load takes over what -data has.
+func (r *report) load() error {
+	if r.f.data == "" {
+		return nil
+	}
+	b, err := os.ReadFile(r.f.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	old := figures{}
+	if err := json.Unmarshal(b, &old); err != nil {
+		return fmt.Errorf("%s: %w", r.f.data, err)
+	}
+	old.Disk, old.Load = r.Disk, old.Load+", "+r.Load
+	r.figures = old
+	return nil
+}
+
+// save keeps the figures for the next part.
+func (r *report) save(took time.Duration) error {
+	r.Took += took
+	if r.f.data == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(r.figures, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.f.data, b, 0o644)
+}
+
+// most is the largest number of runs of any row.
+func (r *report) most() (n int) {
+	for _, runs := range r.Runs {
+		n = max(n, len(runs))
+	}
+	return n
+}
+
+// measured says whether the report has anything of a scenario.
+func (r *report) measured(s *scenario) bool {
+	return slices.ContainsFunc(r.brokers, func(b *broker) bool { return len(r.Runs[key(s, b)]) > 0 || r.Failed[key(s, b)] != "" })
+}
+
+func (r *report) markdown() string {
+	var chosen []*scenario
+	for _, s := range scenarios {
+		if r.measured(s) {
+			chosen = append(chosen, s)
+		}
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench` on %s; do not edit by hand. Medians of %d runs, the brokers taking turns, %.0f s a run.\n",
-		time.Now().UTC().Format("2006-01-02"), r.f.runs, r.f.seconds)
+	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench` on %s; do not edit by hand. Medians of %d runs, the brokers taking turns, %.1f s a run.\n",
+		time.Now().UTC().Format("2006-01-02"), r.most(), r.f.seconds)
 	fmt.Fprintf(&b, "MQTT 3.1.1, loopback, 64 B payloads and clean sessions unless a row says otherwise; one process each, no pinning.\n")
 	fmt.Fprintf(&b, "CPU is the broker's user and system time from /proc for each delivered message (retained and queue rows: for each\nacknowledged one). gatewayd has its durable store open in every row. Absolute figures drift with the machine; compare within a row.\n\n")
-	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, %s, load before %s; the whole run took %s\n",
-		cpuModel(), runtime.NumCPU(), kernel(), r.disk, r.load, took.Round(time.Second))
+	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, disk: %s, load before %s; the whole run took %s\n",
+		cpuModel(), runtime.NumCPU(), kernel(), r.Disk, r.Load, r.Took.Round(time.Second))
 	for _, br := range r.brokers {
 		fmt.Fprintf(&b, "- %s: %s\n", br.name, br.version)
 	}
@@ -95,7 +159,7 @@ func (r *report) rows(b *strings.Builder, s *scenario) {
 			switch {
 			case ok:
 				fmt.Fprintf(b, " "+m.format+" |", v)
-			case r.failed[key(s, br)] != "":
+			case r.Failed[key(s, br)] != "":
 				b.WriteString(" failed |")
 			default:
 				b.WriteString(" – |")
@@ -149,7 +213,7 @@ func (r *report) notes(b *strings.Builder, chosen []*scenario) {
 	var lines []string
 	for _, s := range chosen {
 		for _, br := range r.brokers {
-			if e := r.failed[key(s, br)]; e != "" {
+			if e := r.Failed[key(s, br)]; e != "" {
 				e, _, _ = strings.Cut(e, "\n")
 				lines = append(lines, fmt.Sprintf("- %s, %s: %s", s.name, br.name, e))
 			}
