@@ -59,8 +59,9 @@ func (p Profile) demands() demands {
 		d.noBridgeBit = true
 	case NATS:
 		// 3.1.1 only; a level of * or > would become a wildcard behind its
-		// subject mapping, and a space ends the connection.
-		d.protocol, d.noBridgeBit = Only311, true
+		// subject mapping, a space ends the connection, and $SYS is the
+		// server's own account.
+		d.protocol, d.noBridgeBit, d.noSys = Only311, true, true
 		d.badLevels, d.badBytes = []string{"*", ">"}, " "
 	case AWS:
 		d.maxQoS, d.maxInflight, d.maxPacket, d.maxKeepalive = 1, 100, 128<<10, 1200*time.Second
