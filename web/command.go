@@ -16,6 +16,31 @@ var ErrNoBridge = errors.New("there is no bridge of that name")
 // steer a gateway on its visitor's machine.
 const CommandHeader = "X-Gatewayd"
 
+// FaultTrailer says at the end of an answer that it broke off.
+const FaultTrailer = "X-Gatewayd-Fault"
+
+// backup sends a copy of the store. Who may read it may read every message,
+// so it is guarded as a command is.
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get(CommandHeader) == "" {
+		http.Error(w, "the header "+CommandHeader+" is missing", http.StatusForbidden)
+		return
+	}
+	if s.o.Backup == nil {
+		http.NotFound(w, r)
+		return
+	}
+	if err := http.NewResponseController(w).SetWriteDeadline(noDeadline); err != nil {
+		s.log.Debug("no deadline to lift", "err", err)
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Trailer", FaultTrailer)
+	if err := s.o.Backup(r.Context(), w); err != nil {
+		s.log.Warn("backup broke off", "remote", r.RemoteAddr, "err", err)
+		w.Header().Set(FaultTrailer, err.Error())
+	}
+}
+
 // command pauses, resumes or drains a bridge.
 func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 	what := r.PathValue("what")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,7 +33,9 @@ type Options struct {
 	Pending func() (waiting int, dropped uint64) // sensor messages on their way to the broker
 	Bridges func() []bridge.Status
 	// Command pauses, resumes or drains a bridge; ErrNoBridge when there is none.
-	Command  func(ctx context.Context, bridge, what string) error
+	Command func(ctx context.Context, bridge, what string) error
+	// Backup writes a consistent copy of the store.
+	Backup   func(ctx context.Context, w io.Writer) error
 	Warnings []string // what the configuration allows but is worth a second look
 
 	// Login checks a user and a password; nil lets everyone in.
@@ -58,6 +61,7 @@ func New(o Options) *Server {
 	mux.Handle("GET /metrics", s.guard(metricsHandler(s)))
 	mux.Handle("GET /api/v1/status", s.guard(http.HandlerFunc(s.status)))
 	mux.Handle("POST /api/v1/bridges/{name}/{what}", s.guard(http.HandlerFunc(s.command)))
+	mux.Handle("GET /api/v1/store/backup", s.guard(http.HandlerFunc(s.backup)))
 	mux.Handle("GET /{$}", s.guard(http.HandlerFunc(s.index)))
 	s.http = http.Server{
 		Handler:           mux,

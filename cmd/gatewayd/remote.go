@@ -68,15 +68,15 @@ func baseURL(c *config.Config) (string, error) {
 	return scheme + "://" + net.JoinHostPort(host, port), nil
 }
 
-// do sends one request and returns the answer's body.
-func (r *remote) do(ctx context.Context, method, path string) (body []byte, code int, err error) {
+// send sends one request.
+func (r *remote) send(ctx context.Context, method, path string) (*http.Response, error) {
 	base, err := r.base()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	req.Header.Set(web.CommandHeader, "1")
 	if r.user != "" {
@@ -92,7 +92,16 @@ func (r *remote) do(ctx context.Context, method, path string) (body []byte, code
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
-		return nil, 0, fmt.Errorf("no gateway answers at %s: %w", base, err)
+		return nil, fmt.Errorf("no gateway answers at %s: %w", base, err)
+	}
+	return resp, nil
+}
+
+// do sends one request and returns the answer's body.
+func (r *remote) do(ctx context.Context, method, path string) (body []byte, code int, err error) {
+	resp, err := r.send(ctx, method, path)
+	if err != nil {
+		return nil, 0, err
 	}
 	defer resp.Body.Close()
 	body, err = io.ReadAll(io.LimitReader(resp.Body, 64<<20))

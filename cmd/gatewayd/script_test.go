@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -28,6 +29,11 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 				l.Close()
 			}
+			fixtures, err := filepath.Abs("testdata")
+			if err != nil {
+				return err
+			}
+			e.Setenv("FIXTURES", fixtures)
 			busy, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				return err
