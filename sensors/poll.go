@@ -15,7 +15,7 @@ const (
 	retries       = 2                      // again within the same turn: most errors on a bus are single
 	retryPause    = 20 * time.Millisecond  // doubles
 	backoffFirst  = time.Second            // after a failed turn
-	backoffMost   = 30 * time.Second       // so that a part that is plugged in again is soon seen
+	backoffMost   = 15 * time.Second       // so that a part that is plugged in again is soon seen
 	readTimeout   = 5 * time.Second        // one Open or Read, all bus calls together
 	notReadyPause = 100 * time.Millisecond // between looks at a part that has no new value yet
 	notReadyMost  = 3 * time.Second
