@@ -242,12 +242,41 @@ func testListeners(t *testing.T, loops int) {
 		"tcp6":      func() net.Conn { return dial(7) },
 		"activated": func() net.Conn { return dial(8) },
 		"unix-tls":  func() net.Conn { return secure(dial(9), 0) },
+		// Records and frames that come in pieces.
+		"tls12 in pieces": func() net.Conn { return secure(&dribble{Conn: dial(1)}, tls.VersionTLS12) },
+		"tls13 in pieces": func() net.Conn { return secure(&dribble{Conn: dial(1)}, tls.VersionTLS13) },
+		"ws in pieces":    func() net.Conn { return ws(&dribble{Conn: dial(2)}) },
+		"wss in pieces":   func() net.Conn { return ws(secure(&dribble{Conn: dial(3)}, tls.VersionTLS13)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			roundTrip(t, name, open())
 		})
 	}
+}
+
+// dribble writes its first kilobytes a few bytes at a time, then odd pieces.
+type dribble struct {
+	net.Conn
+	sent int
+}
+
+func (d *dribble) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		piece := min(1+d.sent%3, len(p)-n)
+		if d.sent > 2500 {
+			piece = min(1333, len(p)-n)
+		}
+		k, err := d.Conn.Write(p[n : n+piece])
+		n, d.sent = n+k, d.sent+k
+		if err != nil {
+			return n, err
+		}
+		if d.sent%16 == 0 {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+	return n, nil
 }
 
 // dialWebSocket shakes hands over an open connection with a real client.

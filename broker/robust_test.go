@@ -3,6 +3,7 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,12 @@ func (s *server) wire(id string) *wire {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.wireOver(c, id)
+}
+
+// wireOver is wire over an open connection.
+func (s *server) wireOver(c net.Conn, id string) *wire {
+	s.t.Helper()
 	w := &wire{Conn: c, t: s.t, in: bufio.NewReaderSize(c, 64<<10), v: mqtt.V5}
 	s.t.Cleanup(func() { c.Close() })
 	if id != "" {
@@ -252,13 +259,39 @@ func TestWildcardBomb(t *testing.T) {
 // TestSlowReader: a subscriber that does not read costs its bound and nobody
 // else anything; what is dropped is counted.
 func TestSlowReader(t *testing.T) {
-	s := newServer(t, func(o *Options) { o.MaxOutbox = 1 << 20 })
-	slow := s.wire("slow")
+	p := newPKI(t)
+	secure := func(c net.Conn) net.Conn { return tls.Client(c, p.client) }
+	for _, tc := range []struct {
+		name string
+		edit func(*Listener)
+		over func(net.Conn) net.Conn
+	}{
+		{"tcp", func(*Listener) {}, func(c net.Conn) net.Conn { return c }},
+		{"tls", func(l *Listener) { l.TLS = p.server }, secure},
+		{"wss", func(l *Listener) { l.TLS, l.WebSocket = p.server, true }, func(c net.Conn) net.Conn { return dialWebSocket(t, secure(c)) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) { testSlowReader(t, tc.edit, tc.over) })
+	}
+}
+
+func testSlowReader(t *testing.T, edit func(*Listener), over func(net.Conn) net.Conn) {
+	s := newServer(t, func(o *Options) {
+		o.MaxOutbox = 1 << 20
+		edit(&o.Listeners[0])
+	})
+	client := func(id string) *wire {
+		c, err := s.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.wireOver(over(c), id)
+	}
+	slow := client("slow")
 	slow.subscribe("t", 0)
-	good := s.wire("good")
+	good := client("good")
 	good.subscribe("t", 0)
 	before := heapBytes()
-	const n, size = 3000, 50_000
+	const n, size = 1500, 50_000
 	received := make(chan int)
 	go func() {
 		got := 0
@@ -273,7 +306,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		received <- got
 	}()
-	pub := s.wire("pub")
+	pub := client("pub")
 	payload := bytes.Repeat([]byte("x"), size)
 	for i := range n {
 		pub.send(&mqtt.Publish{Topic: "t", Payload: payload})
