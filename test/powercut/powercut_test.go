@@ -72,15 +72,14 @@ func TestCatchesABrokerThatForgetsPacketIDs(t *testing.T) {
 	}
 }
 
-// gatewayd's configuration in the guest: open to the host, no hardware, and a
-// debug log would only slow the emulated board down.
+// gatewayd's configuration in the guest: open to the host, no hardware.
 const configuration = `
 gateway: {id: gw-cut, data_dir: /data/gw}
 listeners: [{address: ":1883"}]
 auth: {anonymous: true}
 http: {address: "off"}
 board: none
-log: {level: warn}
+log: {level: info}
 `
 
 // bridge leads to a broker on the host, which QEMU shows the guest as

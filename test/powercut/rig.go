@@ -59,7 +59,11 @@ func (r Report) String() string {
 
 // Good says whether the gateway kept every promise.
 func (r Report) Good() bool {
-	return len(r.Missing)+len(r.Twice)+len(r.Disorder)+len(r.Damaged) == 0 && r.Clean == r.Cuts
+	return r.findings() == 0 && r.Clean == r.Cuts
+}
+
+func (r Report) findings() int {
+	return len(r.Missing) + len(r.Twice) + len(r.Disorder) + len(r.Damaged)
 }
 
 // bench is the board, its disk and its clients.
@@ -235,8 +239,12 @@ func (b *bench) cycle(first, cut bool) error {
 		} else {
 			fmt.Fprintf(b.o.Log, "verify ended with %d:\n%s\n", verify, m.Console(20))
 		}
+		before := b.report.findings()
 		if err := b.compare(); err != nil {
 			return fmt.Errorf("%w\n%s", err, m.Console(30))
+		}
+		if b.report.findings() > before {
+			fmt.Fprintf(b.o.Log, "the board's console at these findings:\n%s\n", m.Console(40))
 		}
 	}
 	fmt.Fprintf(b.o.Log, "boot %.1f s, comparison %.1f s; ", booted.Sub(begin).Seconds(), time.Since(booted).Seconds())
