@@ -71,7 +71,7 @@ func cross(t *testing.T, env []string, overlay bool) string {
 		if err != nil {
 			t.Fatalf("scripts/badger-overlay.sh: %v", err)
 		}
-		args = append(args, "-overlay", strings.TrimSpace(string(text)))
+		args = append(args, "-modfile", strings.TrimSpace(string(text)))
 	}
 	cmd := exec.Command("go", append(args, "./cmd/gatewayd")...)
 	cmd.Dir = peer.Root()
