@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -103,7 +104,7 @@ var mosquittoBridgeOptions = map[string]func(*mosquitto, string){
 	"password":                 bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.Password = Secret(v) }),
 	"remote_password":          bridgeOption(func(_ *mosquitto, b *mosquittoBridge, v string) { b.Password = Secret(v) }),
 	"local_clientid":           bridgeText(func(b *mosquittoBridge) *string { return &b.LocalClientID }),
-	"local_username":           bridgeText(func(b *mosquittoBridge) *string { return &b.LocalUsername }),
+	"local_username":           lost("the bridge has all rights here; let the ACL of the other broker bound what it sends"),
 	"local_password":           because("a bridge is inside the gateway and needs no password here"),
 	"local_cleansession": bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) {
 		if t, ok := m.truth(v); ok {
@@ -121,9 +122,13 @@ var mosquittoBridgeOptions = map[string]func(*mosquitto, string){
 	"bridge_max_topic_alias": bridgeNumber(0, 65535, func(b *mosquittoBridge) *int { return &b.MaxTopicAlias }),
 	"bridge_receive_maximum": bridgeNumber(1, 65535, func(b *mosquittoBridge) *int { return &b.ReceiveMaximum }),
 	"bridge_session_expiry_interval": bridgeOption(func(m *mosquitto, b *mosquittoBridge, v string) {
-		if n, ok := m.number(v, 0, 1<<32-1); ok {
+		const forever = 1<<32 - 1 // seconds; more than an int holds on 32-bit boards
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			m.fail(fmt.Sprintf("write a number of seconds from 0 to %d", uint32(forever)), "%q is not one", v)
+		} else {
 			b.SessionExpiry, b.sessionSet = Duration(time.Duration(n)*time.Second), n > 0
-			if n == 1<<32-1 {
+			if n == forever {
 				b.SessionExpiry = 0
 			}
 		}
