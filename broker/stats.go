@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 
@@ -116,40 +115,6 @@ func (b *Broker) Stats() Stats {
 		PayloadReceived: c.payloadIn.Load(), PayloadSent: c.payloadOut.Load(),
 		Connections: b.stats.connections.Load(), SocketsOpened: b.stats.sockets.Load(), Refused: b.stats.refused.Load(), Takeovers: takeovers,
 	}
-}
-
-// memoryState is how near the broker is to its memory limit.
-type memoryState struct{ level atomic.Int32 }
-
-const (
-	memoryFine = iota
-	memoryNoConnections
-	memoryNoQoS0
-	memoryNoPublish
-)
-
-func (m *memoryState) refuseConnections() bool { return m.level.Load() >= memoryNoConnections }
-func (m *memoryState) dropQoS0() bool          { return m.level.Load() >= memoryNoQoS0 }
-func (m *memoryState) refusePublishers() bool  { return m.level.Load() >= memoryNoPublish }
-
-// measure compares what the process holds with the limit.
-func (m *memoryState) measure(limit int64) {
-	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
-	metrics.Read(sample)
-	used := sample[0].Value.Uint64() - sample[1].Value.Uint64() - sample[2].Value.Uint64()
-	m.level.Store(levelOf(int64(used), limit))
-}
-
-func levelOf(used, limit int64) int32 {
-	switch percent := used * 100 / limit; {
-	case percent >= 97:
-		return memoryNoPublish
-	case percent >= 92:
-		return memoryNoQoS0
-	case percent >= 85:
-		return memoryNoConnections
-	}
-	return memoryFine
 }
 
 // clientSet is the conns that are connected.
