@@ -147,11 +147,16 @@ func (b *Broker) replay(t *turn, s *session) {
 			return
 		}
 		r := s.replay[0]
-		r.busy = true
 		sub, after, client := r.sub, r.after, s.client
+		slice := s.replaySliceLocked(sub)
+		if slice == 0 {
+			s.mu.Unlock()
+			return
+		}
+		r.busy = true
 		s.mu.Unlock()
 
-		list := b.retainedSlice(t, sub, after)
+		list := b.retainedSlice(t, sub, after, slice)
 		checked := b.auth() != nil
 		kept := list[:0:0]
 		last := ""
@@ -170,7 +175,7 @@ func (b *Broker) replay(t *turn, s *session) {
 
 		s.mu.Lock()
 		r.busy = false
-		done := len(list) < replaySlice
+		done := len(list) < slice
 		if r.sub != sub || len(s.replay) == 0 || s.replay[0] != r {
 			s.mu.Unlock() // subscribed again, or unsubscribed
 			continue
@@ -200,13 +205,13 @@ func (b *Broker) replay(t *turn, s *session) {
 }
 
 // retainedSlice reads the next retained messages a subscription selects.
-func (b *Broker) retainedSlice(t *turn, sub *subscription, after string) []*message {
+func (b *Broker) retainedSlice(t *turn, sub *subscription, after string, slice int) []*message {
 	t.slice = t.slice[:0]
 	b.retained.mu.RLock()
 	defer b.retained.mu.RUnlock()
 	b.retained.names.WalkFrom(sub.filter, after, func(_ string, m *message) bool {
 		t.slice = append(t.slice, m)
-		return len(t.slice) < replaySlice
+		return len(t.slice) < slice
 	})
 	return t.slice
 }
@@ -223,6 +228,20 @@ func (b *Broker) sourceAllowed(m *message) bool {
 		return true
 	}
 	return b.mayPublish(s.who(), m.Topic, m.QoS, true)
+}
+
+// replaySliceLocked is how many retained messages to look at next: those that the
+// window has room for, if they may be QoS 1 or 2, and none before half of it is
+// free, or every acknowledgement would walk the tree.
+func (s *session) replaySliceLocked(sub *subscription) int {
+	if sub.opts.qos() == 0 || s.flow == nil || len(s.flow.flight) == 0 {
+		return replaySlice
+	}
+	free := int(s.window) - len(s.flow.flight)
+	if free < (int(s.window)+1)/2 {
+		return 0
+	}
+	return min(free, replaySlice)
 }
 
 // replayRoomLocked says whether another retained message may be sent now.
