@@ -137,6 +137,10 @@ func (g *gateway) close() {
 // start runs the rooms, the lowest first. On a fault the caller stops them.
 func (g *gateway) start(ctx context.Context) error {
 	g.stages.start("store", g.store.Run)
+	// The bridges' sessions exist before anyone is let in: what a client publishes first has to reach the centre too.
+	if err := g.bridges.open(); err != nil {
+		return err
+	}
 	g.stages.start("broker", g.broker.Run)
 	if g.logs.topic != nil {
 		g.stages.start("log topic", func(ctx context.Context) error {

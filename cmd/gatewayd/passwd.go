@@ -16,15 +16,21 @@ import (
 )
 
 func newPasswd() *cobra.Command {
-	var password string
-	var remove bool
+	var batch, remove bool
 	cmd := &cobra.Command{
-		Use:   "passwd FILE USER",
+		Use:   "passwd FILE USER [PASSWORD]",
 		Short: "Add, change or delete a user of a password file",
 		Long: `passwd adds USER to the password file FILE, or changes the password. It asks for
 the password twice on a terminal and reads one line otherwise. The file is made
-when it is missing. A running gateway reads it again on HUP.`,
-		Args: cobra.ExactArgs(2),
+when it is missing. A running gateway reads it again on HUP.
+
+With -b the password is the third argument, as mosquitto_passwd takes it.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if batch {
+				return cobra.ExactArgs(3)(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, user := args[0], args[1]
 			if user == "" || strings.ContainsAny(user, ":\r\n") {
@@ -37,8 +43,10 @@ when it is missing. A running gateway reads it again on HUP.`,
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s deleted\n", file, user)
 				return nil
 			}
-			secret := []byte(password)
-			if !cmd.Flags().Changed("batch") {
+			var secret []byte
+			if batch {
+				secret = []byte(args[2])
+			} else {
 				var err error
 				if secret, err = askPassword(cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
 					return err
@@ -59,7 +67,7 @@ when it is missing. A running gateway reads it again on HUP.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&password, "batch", "b", "", "the password, instead of asking (it shows in the list of processes)")
+	cmd.Flags().BoolVarP(&batch, "batch", "b", false, "take the password from the command line (it shows in the list of processes)")
 	cmd.Flags().BoolVarP(&remove, "delete", "D", false, "delete the user")
 	return cmd
 }

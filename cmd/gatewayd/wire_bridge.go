@@ -26,7 +26,7 @@ func bridgeOptions(c *config.Config, i int, gateway string, log *slog.Logger) br
 		Name: b.Name, Addresses: b.Addresses, Profile: bridge.Profile(b.Profile), Log: log,
 		Protocol: map[string]bridge.Protocol{"mqttv5": bridge.Only5, "mqttv311": bridge.Only311, "mqttv31": bridge.Only31}[b.Protocol],
 		ClientID: b.ClientID, Username: b.Username, Keepalive: b.Keepalive.D(), CleanSession: b.CleanSession, SessionExpiry: b.SessionExpiry.D(),
-		LocalClientID: b.LocalClientID, LocalUsername: b.LocalUsername, LocalVolatile: b.LocalCleanSession,
+		LocalClientID: b.LocalClientID, LocalVolatile: b.LocalCleanSession,
 		Queue:       broker.QueueLimits{Messages: b.Queue.MaxMessages, Bytes: int64(b.Queue.MaxBytes), Age: b.Queue.MaxAge.D(), OnFull: onFull(b.Queue.OnFull)},
 		Start:       map[string]bridge.StartType{"lazy": bridge.Lazy, "once": bridge.Once, "manual": bridge.Manual}[b.StartType],
 		IdleTimeout: b.IdleTimeout.D(), Threshold: b.Threshold, RoundRobin: b.RoundRobin,
@@ -141,6 +141,17 @@ func (bs *bridges) prepare(c *config.Config) ([]*running, error) {
 	return all, nil
 }
 
+// open makes the bridges' sessions at the broker, which does not run yet.
+func (bs *bridges) open() error {
+	for _, r := range bs.all {
+		if err := r.bridge.Open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start runs them all.
 func (bs *bridges) start(s *stages) {
 	for _, r := range bs.all {
 		bs.startOne(s, r)
