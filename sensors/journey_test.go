@@ -21,6 +21,7 @@ type sink struct {
 	messages []sensors.Message
 	at       []time.Time
 	handlers map[string]func([]byte, bool)
+	retained map[string]string
 	block    chan struct{}
 }
 
@@ -46,6 +47,9 @@ func (s *sink) Subscribe(topic string, _ byte, h func([]byte, bool)) (func(), er
 		s.handlers = map[string]func([]byte, bool){}
 	}
 	s.handlers[topic] = h
+	if v, ok := s.retained[topic]; ok {
+		go h([]byte(v), true)
+	}
 	return func() {}, nil
 }
 
@@ -466,6 +470,32 @@ func TestStuck(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if got := h.sched.Stuck(10 * time.Second); len(got) != 0 {
 			t.Errorf("afterwards: %v", got)
+		}
+	})
+}
+
+// An output that keeps its state is on again after a restart; one that does
+// not ignores what is retained. Both end at their longest time.
+func TestKeptOutputs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{retained: map[string]string{"pump": `{"state":"on"}`, "lamp": "on", "lamp/set": "on"}}
+		h := newHouse(t, sim.Options{}, sensors.Options{Sink: s, Lines: []sensors.LineConfig{
+			{Name: "pump", Line: "GPIO20", Direction: "out", Topic: "pump", CommandTopic: "pump/set", Initial: "keep", MaxOn: time.Minute, Format: sensors.FormatJSON},
+			{Name: "lamp", Line: "GPIO21", Direction: "out", Topic: "lamp", CommandTopic: "lamp/set"},
+			{Name: "fan", Line: "GPIO22", Direction: "out", Topic: "fan", Initial: "on", MaxOn: 10 * time.Second}}})
+		defer h.stop()
+		time.Sleep(time.Second)
+		level := func(line string) bool { high, _, _ := h.board.Line(line); return high }
+		if !level("GPIO20") || level("GPIO21") || !level("GPIO22") {
+			t.Errorf("pump %v, lamp %v, fan %v; want on, off, on", level("GPIO20"), level("GPIO21"), level("GPIO22"))
+		}
+		time.Sleep(30 * time.Second)
+		if !level("GPIO20") || level("GPIO22") {
+			t.Errorf("after 31 s: pump %v, fan %v; want on, off", level("GPIO20"), level("GPIO22"))
+		}
+		time.Sleep(30 * time.Second)
+		if level("GPIO20") {
+			t.Error("the pump is on for more than a minute")
 		}
 	})
 }

@@ -93,6 +93,9 @@ func (g *interlock) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for _, o := range g.outs {
+		if o.cfg.Initial == "keep" {
+			g.recall(ctx, o)
+		}
 		g.open(o)
 		if o.cfg.CommandTopic != "" {
 			cancel, err := g.sched.o.Sink.Subscribe(o.cfg.CommandTopic, 1, func(b []byte, retained bool) { g.heard(o, b, retained) })
@@ -114,6 +117,41 @@ func (g *interlock) run(ctx context.Context) {
 		case <-timer.C:
 			g.deadlines(ctx)
 		}
+	}
+}
+
+// recallTime is how long the broker has to say what it retains.
+const recallTime = 300 * time.Millisecond
+
+// recall takes the state an output had when the gateway last ran: what is
+// retained on its own topic.
+func (g *interlock) recall(ctx context.Context, o *outputLine) {
+	was := make(chan bool, 1)
+	cancel, err := g.sched.o.Sink.Subscribe(o.topic(), 0, func(b []byte, retained bool) {
+		if c, err := o.parseCommand(b); err == nil && retained && !c.flip {
+			select {
+			case was <- c.on:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		g.sched.log.Warn("last state not known", "line", o.cfg.Name, "topic", o.topic(), "err", err)
+		return
+	}
+	defer cancel()
+	timeout := time.NewTimer(recallTime)
+	defer timeout.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timeout.C:
+	case on := <-was:
+		for _, other := range g.outs {
+			on = on && (other == o || !other.isOn())
+		}
+		o.mu.Lock()
+		o.on, o.known, o.since = on, true, time.Now()
+		o.mu.Unlock()
 	}
 }
 
@@ -211,22 +249,33 @@ func (g *interlock) switchTo(ctx context.Context, o *outputLine, on bool, dur ti
 	g.apply(o, on)
 	o.offAt = time.Time{}
 	if on {
-		if dur == 0 {
-			dur = o.cfg.Pulse
-		}
-		if o.cfg.MaxOn > 0 && (dur == 0 || dur > o.cfg.MaxOn) {
-			dur = o.cfg.MaxOn
-		}
-		if dur > 0 {
-			o.offAt = time.Now().Add(dur)
-		}
+		o.offAt = o.ends(dur)
 	}
+}
+
+// ends is when an output that is switched on now goes off by itself; zero:
+// never.
+func (o *outputLine) ends(dur time.Duration) time.Time {
+	if dur == 0 {
+		dur = o.cfg.Pulse
+	}
+	if o.cfg.MaxOn > 0 && (dur == 0 || dur > o.cfg.MaxOn) {
+		dur = o.cfg.MaxOn
+	}
+	if dur == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(dur)
+}
+
+func (o *outputLine) topic() string {
+	return expandTopic(o.cfg.Topic, o.group.sched.o.Gateway, o.cfg.Name, "state")
 }
 
 // open takes the line with its initial value.
 func (g *interlock) open(o *outputLine) {
 	on := o.cfg.Initial == "on"
-	if o.known { // taken again after a failure: as it was
+	if o.known { // recalled, or taken again after a failure: as it was
 		on = o.isOn()
 	}
 	set, release, err := g.sched.o.Buses.Output(o.cfg.Line, on != o.cfg.activeLow())
@@ -244,6 +293,9 @@ func (g *interlock) open(o *outputLine) {
 	g.sched.lineOnline(o.cfg.Name, true)
 	o.set, o.release = set, release
 	o.heard = time.Now()
+	if on && o.offAt.IsZero() {
+		o.offAt = o.ends(0)
+	}
 	g.publish(o, on)
 }
 
@@ -278,8 +330,7 @@ func (g *interlock) publish(o *outputLine, on bool) {
 	o.seq++
 	n := o.seq
 	o.mu.Unlock()
-	g.sched.out.push(Message{Topic: expandTopic(o.cfg.Topic, g.sched.o.Gateway, o.cfg.Name, "state"),
-		Payload: o.cfg.statePayload(on, now, n), QoS: o.cfg.QoS, Retain: o.cfg.retain()}, false)
+	g.sched.out.push(Message{Topic: o.topic(), Payload: o.cfg.statePayload(on, now, n), QoS: o.cfg.QoS, Retain: o.cfg.retain()}, false)
 }
 
 // nextDeadline is when something happens without a command.
@@ -366,7 +417,7 @@ func (o *outputLine) status() LineStatus {
 }
 
 func (o *outputLine) entity() Entity {
-	e := Entity{Kind: "switch", Probe: o.cfg.Name, Topic: expandTopic(o.cfg.Topic, o.group.sched.o.Gateway, o.cfg.Name, "state"),
+	e := Entity{Kind: "switch", Probe: o.cfg.Name, Topic: o.topic(),
 		Availability: o.group.sched.availability(o.cfg.Name), Command: o.cfg.CommandTopic, On: o.cfg.On, Off: o.cfg.Off, Format: o.cfg.Format, QoS: o.cfg.QoS, Retain: o.cfg.retain()}
 	if e.Command == "" {
 		e.Kind = "binary_sensor"

@@ -95,7 +95,7 @@ type LineConfig struct {
 
 	// Outputs
 	CommandTopic string
-	Initial      string        // "on", "off", "keep" (last retained state); empty: off
+	Initial      string        // "on", "off", "keep" (the retained state); empty: off
 	FailSafe     string        // "on" or "off": what it takes when the gateway stops or the commander is silent; empty: leave
 	FailAfter    time.Duration // silence of the commander until FailSafe; zero: never
 	Pulse        time.Duration // on lasts that long, then off by itself; zero: for ever
