@@ -16,7 +16,6 @@ type Bridge struct {
 	SessionExpiry Duration `yaml:"session_expiry" default:"0" doc:"How long the other broker keeps our session (MQTT 5); 0: for ever, unless clean_session."`
 
 	LocalClientID     string `yaml:"local_clientid" doc:"Client id of the bridge's session here; default: local. and the client id."`
-	LocalUsername     string `yaml:"local_username" doc:"User whose rights the bridge has here; empty: all rights."`
 	LocalCleanSession bool   `yaml:"local_clean_session" default:"false" doc:"Forget what waits for the other broker when the connection ends."`
 
 	StartType      string   `yaml:"start_type" default:"automatic" enum:"automatic,lazy,once,manual" doc:"automatic: at start and for ever. lazy: when there is something to send. once: at start, not again. manual: on command."`

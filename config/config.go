@@ -59,7 +59,6 @@ func (h HTTP) Enabled() bool { return h.Address != "off" }
 type Discovery struct {
 	HomeAssistant bool   `yaml:"home_assistant" default:"false" doc:"Announce sensors and lines to Home Assistant (device-based MQTT discovery)."`
 	Prefix        string `yaml:"prefix" default:"homeassistant" check:"topic" doc:"First level of Home Assistant's discovery topics."`
-	MDNS          bool   `yaml:"mdns" default:"false" doc:"Announce the listeners on the local network (mDNS)."`
 }
 
 // Log is where the log goes.

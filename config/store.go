@@ -7,14 +7,6 @@ type Store struct {
 	LazyInterval  Duration `yaml:"lazy_interval" default:"1m" min:"1s" max:"1d" doc:"How often values of class lazy are written."`
 	WriteBudget   Size     `yaml:"write_budget" default:"0" doc:"Bytes a day the card should be spared to; near it groups are gathered longer. Acknowledgements are never weakened. 0: none."`
 	MaxBytes      Size     `yaml:"max_bytes" default:"0" doc:"Bytes that may wait in all queues together; 0: a share of the free disk."`
-	MaxMessages   int      `yaml:"max_messages" default:"0" min:"0" doc:"Messages that may wait in all queues together; 0: no bound but bytes."`
 	MaxPending    Size     `yaml:"max_pending" default:"4MB" min:"64KiB" max:"1GiB" doc:"Bytes that may wait for the card before publishers have to."`
 	RetainedClass string   `yaml:"retained_class" default:"commit" enum:"commit,lazy,memory" doc:"Durability of retained messages that clients publish with QoS 1 or 2. With QoS 0 they are lazy."`
-	Durability    []Class  `yaml:"durability" doc:"Durability of topics; the first filter that matches decides."`
-}
-
-// Class says how durable messages of some topics are.
-type Class struct {
-	Filter string `yaml:"filter" required:"true" doc:"Topic filter."`
-	Class  string `yaml:"class" required:"true" enum:"commit,lazy,memory" doc:"commit: on the card before it is acknowledged. lazy: written within store.lazy_interval. memory: never written."`
 }

@@ -21,18 +21,22 @@ func newCheck() *cobra.Command {
 	var flags configFlags
 	var explain, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check",
+		Use:   "check [FILE...]",
 		Short: "Check the configuration and explain what it would do",
 		Long: `check reads the configuration as run would and says what is wrong, one line for
 each fault with file, line, column and remedy. Exit code 78 means it is wrong.
-Nothing is opened, listened on or written.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+Nothing is opened, listened on or written. Further FILEs are configurations of
+other gateways: circles that the bridges of all of them form together are found.`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, others []string) error {
 			c, err := flags.load()
 			if err == nil {
 				if faults := checkMeaning(c); len(faults) > 0 {
 					err = faults
 				}
+			}
+			if err == nil {
+				err = checkTogether(c, others)
 			}
 			if asJSON {
 				return checkJSON(cmd.OutOrStdout(), c, err)
@@ -63,6 +67,34 @@ Nothing is opened, listened on or written.`,
 	cmd.Flags().BoolVar(&explain, "explain", false, "say what the gateway would do")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// checkTogether finds circles through several gateways.
+func checkTogether(c *config.Config, others []string) error {
+	if len(others) == 0 {
+		return nil
+	}
+	sites := []bridge.Site{site(c)}
+	for i, file := range others {
+		o, err := config.Load(file, config.Options{})
+		if err != nil {
+			return err
+		}
+		s := site(o)
+		if o.Gateway.ID == "" {
+			s.Name = fmt.Sprintf("gateway %d (%s)", i+2, file)
+		}
+		sites = append(sites, s)
+	}
+	var faults config.Errors
+	for _, cycle := range bridge.Cycles(sites) {
+		faults = append(faults, c.Errorf("bridges", "let one of the rules go one way only, or give the two ways different prefixes",
+			"messages would go round in a circle: %s", cycle))
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	return nil
 }
 
 // checkJSON prints the result for a program.
@@ -108,11 +140,6 @@ func checkMeaning(c *config.Config) config.Errors {
 	fail := func(path, remedy, format string, args ...any) {
 		faults = append(faults, c.Errorf(path, remedy, format, args...))
 	}
-	for i, k := range c.Store.Durability {
-		if err := topic.ValidFilter(k.Filter); err != nil {
-			fail(fmt.Sprintf("store.durability[%d].filter", i), "write a topic filter such as room1/#", "%q: %s", k.Filter, err)
-		}
-	}
 	for i, b := range c.Bridges {
 		for j, t := range b.Topics {
 			checkRule(c, fmt.Sprintf("bridges[%d].topics[%d]", i, j), t, fail)
@@ -123,6 +150,9 @@ func checkMeaning(c *config.Config) config.Errors {
 		if err := topic.ValidName(name); err != nil {
 			fail(fmt.Sprintf("sensors[%d].topic", i), "write a topic such as {name}/{quantity}", "%q: %s", s.Topic, err)
 		}
+	}
+	if len(faults) == 0 {
+		faults = append(faults, checkCycles(c)...)
 	}
 	faults = append(faults, checkSensors(c)...)
 	return append(faults, checkFiles(c)...)
@@ -171,6 +201,31 @@ func checkRule(c *config.Config, path string, t config.Topic, fail func(path, re
 		}
 		fail(at, "correct the filter or the prefixes", "%s", err)
 	}
+}
+
+// checkCycles finds circles that the gateway's own bridges form.
+func checkCycles(c *config.Config) config.Errors {
+	var faults config.Errors
+	for _, cycle := range bridge.Cycles([]bridge.Site{site(c)}) {
+		faults = append(faults, c.Errorf("bridges", "let one of the rules go one way only, or give the two ways different prefixes",
+			"messages would go round in a circle: %s", cycle))
+	}
+	return faults
+}
+
+// site is a gateway as the search for circles sees it.
+func site(c *config.Config) bridge.Site {
+	s := bridge.Site{Name: c.Gateway.ID}
+	if s.Name == "" {
+		s.Name = "this gateway"
+	}
+	for _, l := range c.Listeners {
+		s.Addresses = append(s.Addresses, l.Address)
+	}
+	for i := range c.Bridges {
+		s.Bridges = append(s.Bridges, bridgeOptions(c, i, s.Name, nil))
+	}
+	return s
 }
 
 // checkFiles reads the files the configuration names, as run would.
@@ -224,11 +279,6 @@ func warnings(c *config.Config) []string {
 	}
 	if c.Store.RetainedClass != "commit" {
 		warn("store.retained_class", "retained messages of QoS 1 and 2 may be lost at a power cut (class %s)", c.Store.RetainedClass)
-	}
-	for i, k := range c.Store.Durability {
-		if k.Class != "commit" {
-			warn(fmt.Sprintf("store.durability[%d]", i), "messages of %s may be lost at a power cut (class %s)", k.Filter, k.Class)
-		}
 	}
 	if !c.Store.Persistence {
 		warn("store.persistence", "everything is lost at a restart")
