@@ -1,0 +1,131 @@
+package bridge
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"gatewayd/broker"
+	"gatewayd/mqtt"
+)
+
+// TestFullQueue: what happens when the queue is full is what was asked for
+// (mosquitto#1593, #2202), and the bridge goes on afterwards (mosquitto#2256).
+func TestMosquitto2256FullQueue(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		limit broker.QueueLimits
+		want  func(i int) bool // whether message i of 30 arrives
+	}{
+		{"drop oldest", broker.QueueLimits{Messages: 10, OnFull: broker.DropOldest}, func(i int) bool { return i >= 20 }},
+		{"drop newest", broker.QueueLimits{Messages: 10, OnFull: broker.DropNewest}, func(i int) bool { return i < 10 }},
+		{"latest per topic", broker.QueueLimits{Messages: 10, OnFull: broker.LatestPerTopic}, func(i int) bool { return i >= 20 }},
+		{"bytes", broker.QueueLimits{Bytes: 10 * 1100, OnFull: broker.DropOldest}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFake(t, fakeOptions{})
+			g, _ := newGateway(t, t.TempDir(), listenOptions())
+			b, _ := g.bridge(Options{Start: Manual, NotificationsLocalOnly: true, Queue: tc.limit, Addresses: []string{f.addr()}, Rules: outRule(1)})
+			eventually(t, 5*time.Second, "waits", func() bool { return b.Status().State == Waiting })
+			for i := range 30 {
+				g.publish(fmt.Sprintf("a/%d", i%10), fmt.Sprintf("%01000d", i), 1, false)
+			}
+			b.Resume()
+			waitConnected(t, b)
+			eventually(t, 10*time.Second, "drains", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Inflight == 0 })
+			got := map[int]bool{}
+			for _, p := range f.published() {
+				i, err := strconv.Atoi(string(p.Payload))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[i] = true
+			}
+			if tc.want == nil {
+				if len(got) == 0 || len(got) > 12 {
+					t.Errorf("%d messages arrive", len(got))
+				}
+			} else {
+				for i := range 30 {
+					if got[i] != tc.want(i) {
+						t.Errorf("message %d arrived: %v", i, got[i])
+					}
+				}
+			}
+			g.publish("a/after", "later", 1, false)
+			eventually(t, 5*time.Second, "the bridge goes on", func() bool {
+				p := f.published()
+				return len(p) > 0 && string(p[len(p)-1].Payload) == "later"
+			})
+		})
+	}
+}
+
+// TestMosquitto601AgeLimit: last week's messages are not sent.
+func TestMosquitto601AgeLimit(t *testing.T) {
+	f := newFake(t, fakeOptions{})
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{Start: Manual, NotificationsLocalOnly: true, Queue: broker.QueueLimits{Age: 500 * time.Millisecond}, Addresses: []string{f.addr()}, Rules: outRule(1)})
+	eventually(t, 5*time.Second, "waits", func() bool { return b.Status().State == Waiting })
+	g.publish("a/x", "old", 1, false)
+	eventually(t, 20*time.Second, "the old one is dropped", func() bool { return b.Status().QueueMessages == 0 })
+	g.publish("a/x", "new", 1, false)
+	b.Resume()
+	waitConnected(t, b)
+	eventually(t, 5*time.Second, "the new one arrives", func() bool { return len(f.published()) > 0 })
+	time.Sleep(100 * time.Millisecond)
+	for _, p := range f.published() {
+		if string(p.Payload) != "new" {
+			t.Errorf("%s arrived", p.Payload)
+		}
+	}
+}
+
+// TestMosquitto2224Orphans: the queue of a bridge that was renamed is found
+// and can be given up.
+func TestMosquitto2224Orphans(t *testing.T) {
+	dir := t.TempDir()
+	g, stopGateway := newGateway(t, dir, listenOptions())
+	old, stop := g.bridge(Options{Start: Manual, ClientID: "before", Addresses: []string{freePort(t)}, Rules: outRule(1)})
+	eventually(t, 5*time.Second, "waits", func() bool { return old.Status().State == Waiting })
+	g.publish("a/x", "1", 1, false)
+	stop()
+	stopGateway()
+	g, _ = newGateway(t, dir, listenOptions())
+	now := Options{Name: "centre", ClientID: "after", Addresses: []string{freePort(t)}, Rules: outRule(1)}
+	_, _ = g.bridge(now)
+	orphans := Orphans(g.Broker, []Options{now})
+	if len(orphans) != 1 || orphans[0].LocalClientID != "local.before" || orphans[0].Messages != 1 {
+		t.Fatalf("orphans: %+v", orphans)
+	}
+	if err := Discard(g.Broker, orphans[0]); err != nil {
+		t.Fatal(err)
+	}
+	if left := Orphans(g.Broker, []Options{now}); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+// TestExpiryTravels: in 5.0 the centre learns what is left of a message's
+// life.
+func TestExpiryTravels(t *testing.T) {
+	f := newFake(t, fakeOptions{})
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(1)})
+	waitConnected(t, b)
+	done := make(chan error, 1)
+	p := broker.Publication{Topic: "a/x", Payload: []byte("x"), QoS: 1, Expiry: time.Minute, Properties: &mqtt.PublishProperties{
+		ContentType: "text/plain", User: []mqtt.UserProperty{{Name: "a", Value: "b"}}}}
+	if err := g.Publish(t.Context(), p, func(err error) { done <- err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "it arrives", func() bool { return len(f.published()) == 1 })
+	got := f.published()[0].Properties
+	if got == nil || got.MessageExpiry < 58 || got.MessageExpiry > 60 || got.ContentType != "text/plain" || len(got.User) != 1 {
+		t.Errorf("properties %+v", got)
+	}
+}
