@@ -15,7 +15,7 @@ func Drivers() []Driver {
 		driverAHT20, driverAM2320, driverHDC302x, driverSHT3x, driverSHT4x,
 		driverMCP9808, driverTMP102, driverLM75,
 		driverSCD4x, driverSGP30, driverCCS811, driverENS160, driverMHZ19, driverPMS5003,
-		driverBH1750, driverTSL2561, driverVEML7700,
+		driverBH1750, driverTSL2561, driverVEML7700, driverVEML6075,
 		driverADS1115, driverADS1015, driverMCP3008, driverMCP3208, driverINA219,
 		driverADXL345, driverMPU6050, driverTLV493D, driverAS7262, driverHX711, driverHCSR04,
 		driverDHT22, driverIIO, driverHwmon,

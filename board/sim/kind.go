@@ -28,7 +28,7 @@ func Kinds() []Kind {
 		kindAHT20, kindAM2320, kindHDC302x, kindSHT3x, kindSHT4x,
 		kindMCP9808, kindTMP102, kindLM75,
 		kindSCD4x, kindSGP30, kindCCS811, kindENS160, kindMHZ19, kindPMS5003,
-		kindBH1750, kindTSL2561, kindVEML7700,
+		kindBH1750, kindTSL2561, kindVEML7700, kindVEML6075,
 		kindADS1115, kindADS1015, kindMCP3008, kindMCP3208, kindINA219,
 		kindADXL345, kindMPU6050, kindTLV493D, kindAS7262, kindHX711, kindHCSR04,
 		kindDHT22, kindIIO, kindHwmon,
