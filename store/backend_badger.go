@@ -39,11 +39,34 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err := checkTables(dir, t); err != nil {
 		return nil, err
 	}
-	db, err := openQuietly(t.badger(dir).WithLogger(badgerLog{log}))
+	memtable, err := replaySize(dir, t.memtable)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openQuietly(t.badger(dir).WithMemTableSize(memtable).WithLogger(badgerLog{log}))
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
 	}
 	return &badgerBackend{db: db, tune: t}, nil
+}
+
+// replaySize is the memtable's size for this opening: at least that of the
+// process which wrote the logs left behind. badger reads a log back into one
+// memtable and ends the process when it does not fit: a card moved to a board
+// with less memory, or a tool with other options than the gateway.
+func replaySize(dir string, size int64) (int64, error) {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range logs {
+		st, err := os.Stat(f)
+		if err != nil {
+			return 0, fmt.Errorf("store: %w", err)
+		}
+		size = max(size, min(st.Size()/2, 64<<20)) // badger makes a log twice its memtable's size
+	}
+	return size, nil
 }
 
 // openQuietly turns badger's panics on damaged files into errors.
