@@ -51,8 +51,8 @@ type Options struct {
 	SessionExpiry time.Duration // 5.0, how long the centre keeps the session; zero: for ever
 
 	LocalClientID string // zero: "local." and ClientID
-	LocalUsername string
-	LocalVolatile bool // local_cleansession: what waits does not survive a restart
+	LocalUsername string // without effect, Lint says so: the rules bound what a bridge does here
+	LocalVolatile bool   // local_cleansession: what waits does not survive a restart
 	Queue         broker.QueueLimits
 
 	Start          StartType
@@ -87,7 +87,7 @@ type Options struct {
 	// renewed files are used; nil: plain, except mqtts and wss addresses.
 	TLS func() (*tls.Config, error)
 
-	HistoryRate float64 // queued messages a second after an outage; zero: no bound
+	HistoryRate float64 // messages a second of what had queued up when the connection began; zero: no bound
 	PublishRate float64 // messages a second in all; zero: no bound
 	StormRate   float64 // messages a second through one rule that cut it; zero: 10,000
 }

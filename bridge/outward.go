@@ -17,6 +17,8 @@ type outward struct {
 	aliases map[string]uint16
 	frame   mqtt.Frame
 	limit   limiter
+	history limiter
+	queued  int // messages that waited when the connection began and are still to come
 }
 
 // pump sets the connection up and then sends what the link delivers, as much
@@ -25,9 +27,10 @@ func (c *conn) pump(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}}
+	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}, history: limiter{rate: c.b.o.HistoryRate}}
 	window := min(c.b.o.ReceiveMaximum, c.limits.receiveMaximum)
 	c.b.up(c, window)
+	p.queued, _, _ = c.link.Depth()
 	c.link.Resume(window)
 	if err := p.reconcile(ctx); err != nil {
 		return err
@@ -104,7 +107,7 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 		p.drop(d, reason)
 		return nil
 	}
-	if err := p.pace(ctx); err != nil {
+	if err := p.pace(ctx, d); err != nil {
 		return nil
 	}
 	m := *d.Message
@@ -196,9 +199,17 @@ func (c *conn) finish(pid mqtt.PacketID, qos mqtt.QoS) {
 	}))
 }
 
-// pace holds the pump back to the configured rate.
-func (p *outward) pace(ctx context.Context) error {
+// pace holds the pump back to the configured rates. What had queued up comes
+// first, in order, and may be held back more; QoS 0 is always of now.
+func (p *outward) pace(ctx context.Context, d *broker.Delivery) error {
+	if p.limit.rate <= 0 && p.history.rate <= 0 {
+		return nil
+	}
 	wait := p.limit.take(time.Now())
+	if d.QoS > 0 && p.queued > 0 {
+		p.queued--
+		wait = max(wait, p.history.take(time.Now()))
+	}
 	if wait <= 0 {
 		return nil
 	}

@@ -109,6 +109,9 @@ func Lint(o Options) []string {
 	d := o.Profile.demands()
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if o.LocalUsername != "" {
+		say("local_username %q has no effect: a bridge has all rights here, its rules are its bounds", o.LocalUsername)
+	}
 	if d.clientIDBytes > 0 && len(o.ClientID) > d.clientIDBytes {
 		say("client id %q is longer than the %d bytes %s takes", o.ClientID, d.clientIDBytes, o.Profile)
 	}

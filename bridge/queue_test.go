@@ -129,3 +129,34 @@ func TestExpiryTravels(t *testing.T) {
 		t.Errorf("properties %+v", got)
 	}
 }
+
+// TestHistoryRate: what queued up is paced, what comes later is not, and the
+// order is kept.
+func TestHistoryRate(t *testing.T) {
+	f := newFake(t, fakeOptions{})
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{Start: Manual, HistoryRate: 100, NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(1)})
+	eventually(t, 5*time.Second, "waits", func() bool { return b.Status().State == Waiting })
+	for i := range 110 {
+		g.publish("a/x", fmt.Sprint(i), 1, false)
+	}
+	start := time.Now()
+	b.Resume()
+	eventually(t, 10*time.Second, "the queue drains", func() bool { return len(f.published()) == 110 })
+	if took := time.Since(start); took < 900*time.Millisecond {
+		t.Errorf("110 queued messages at 100 a second took %v", took)
+	}
+	start = time.Now()
+	for i := range 200 {
+		g.publish("a/x", fmt.Sprint(110+i), 1, false)
+	}
+	eventually(t, 10*time.Second, "live messages", func() bool { return len(f.published()) == 310 })
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("200 live messages took %v", took)
+	}
+	for i, p := range f.published() {
+		if string(p.Payload) != fmt.Sprint(i) {
+			t.Fatalf("message %d is %s", i, p.Payload)
+		}
+	}
+}

@@ -37,7 +37,10 @@ func (c *conn) prepare(ctx context.Context) error {
 	}
 	if o.notifiesRemotely() {
 		p := &mqtt.Publish{Topic: o.NotificationTopic, Payload: []byte("1"), Retain: c.limits.retain}
-		if c.limits.maxQoS > 0 {
+		// A session that the centre kept may be full of our unfinished messages:
+		// one more of QoS 1 would exceed its Receive Maximum, and mosquitto hangs
+		// up on that, at every attempt. [MQTT-3.3.4-9]
+		if c.limits.maxQoS > 0 && !c.limits.sessionPresent {
 			p.QoS, p.ID = 1, id
 			c.setup[id] = setupStep{}
 		}
