@@ -59,7 +59,6 @@ type conn struct {
 	version  mqtt.Version
 	parked   bool // feed keeps what it is given, the transport stops reading
 	problems bool // MQTT 5: the client wants reason strings
-	resuming bool // a posted function has to process partial
 	client   *Client
 	method   string     // authentication method of CONNECT
 	hs       *handshake // while connecting, and for re-authentication
@@ -131,7 +130,11 @@ func (c *conn) feed(b []byte, t *turn) {
 func (c *conn) again(t *turn) {
 	b := c.partial
 	c.partial = nil
-	if used := c.process(b, t); used < len(b) && c.state != ended {
+	switch used := c.process(b, t); {
+	case c.state == ended || used == len(b):
+	case used == 0:
+		c.partial = b // a packet that comes byte by byte must not be copied as often
+	default:
 		c.partial = append([]byte(nil), b[used:]...)
 	}
 }
