@@ -36,7 +36,8 @@ mkdir -p "$instance/builddir"
 # One go.mod pins everything in the image; without it gok would fetch whatever is newest.
 sed "s#^replace gatewayd => .*#replace gatewayd => $root#" image/go.mod >"$instance/builddir/go.mod"
 cp image/go.sum "$instance/builddir/"
-(cd image && CGO_ENABLED=0 go build -o "$work/gok" github.com/gokrazy/tools/cmd/gok)
+# -mod=mod: a dependency that gatewayd has gained since image/go.mod was tidied is taken from gatewayd's own go.mod.
+(cd "$instance/builddir" && CGO_ENABLED=0 go build -mod=mod -o "$work/gok" github.com/gokrazy/tools/cmd/gok)
 version=$(git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 cp "${IMAGE_CONFIG:-image/gatewayd.yaml}" "$work/gatewayd.yaml"

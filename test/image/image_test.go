@@ -37,7 +37,7 @@ func makeImage(t *testing.T) string {
 // firmware is the UEFI that gok ships for its own virtual machines.
 func firmware(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/gokrazy/tools")
+	cmd := exec.Command("go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "github.com/gokrazy/tools")
 	cmd.Dir = filepath.Join(rig.Root(), "image")
 	out, err := cmd.Output()
 	if err != nil {
