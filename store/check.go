@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -9,13 +10,24 @@ import (
 // is orphaned. It reads everything, and should be called while nothing is
 // submitted; Flush first, or what is written behind is reported.
 func (s *Store) Check() error {
+	if err := s.sweepOrphans(context.Background(), 0); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mergedWaitLocked()
 	if s.be == nil {
 		return s.stateErrLocked()
 	}
-	k := checker{be: s.be, bodies: make(map[uint64]map[MessageID]bool)}
+	k := checker{be: s.be, bodies: make(map[uint64]map[MessageID]bool), leaving: make(map[uint64]bool)}
+	for _, gid := range s.dead {
+		k.leaving[gid] = true
+	}
+	for _, ch := range s.chores {
+		if ch.kind != choreQueue {
+			k.leaving[ch.group] = true
+		}
+	}
 	if err := k.read(); err != nil {
 		return err
 	}
@@ -27,6 +39,7 @@ type checker struct {
 	be       backend
 	bodies   map[uint64]map[MessageID]bool // by group; true: somebody needs it
 	chunked  map[uint64]bool
+	leaving  map[uint64]bool   // to be deleted, and known to be
 	sessions map[SessionID]int // messages queued on disk
 	errs     []error
 }
@@ -61,7 +74,7 @@ func (k *checker) read() error {
 		for _, ok := range needed {
 			anyNeeded = anyNeeded || ok
 		}
-		if !anyNeeded {
+		if !anyNeeded && !k.leaving[gid] {
 			k.fail("group %d: nobody needs it", gid)
 		}
 	}
@@ -93,7 +106,7 @@ func (k *checker) readBodies() error {
 			if _, err := m.UnmarshalMsg(body); err != nil {
 				k.fail("message %d: %w", id, err)
 			}
-			if m.Chunks > 0 {
+			if m.Chunks > 0 && !k.leaving[gid] {
 				k.chunked[gid] = true
 				if _, err := readChunks(k.be, gid, &m); err != nil {
 					k.fail("message %d: %w", id, err)
@@ -174,7 +187,7 @@ func (k *checker) readState() error {
 		return err
 	}
 	return k.be.scan([]byte(prefixGroup), nil, true, func(key, _ []byte, _ int) error {
-		if id, _ := keyID(key, 0); isPart(key) && !k.chunked[id] && !retained[id] {
+		if id, _ := keyID(key, 0); isPart(key) && !k.chunked[id] && !retained[id] && !k.leaving[id] {
 			k.fail("part of message %d, which does not exist", id)
 		}
 		return nil
@@ -221,7 +234,7 @@ func (k *checker) compare(s *Store) {
 	if total != s.messages {
 		k.fail("the store counts %d messages, its sessions %d", s.messages, total)
 	}
-	if len(s.groups) != len(k.bodies) && len(s.chores) == 0 {
+	if len(s.groups) != len(k.bodies) && len(s.chores) == 0 && len(s.dead) == 0 {
 		k.fail("%d groups in memory, %d on disk", len(s.groups), len(k.bodies))
 	}
 	if s.pendingHead == len(s.pending) && s.pendingBytes != 0 {

@@ -125,7 +125,7 @@ func (s *Store) merge(run []uint64) error {
 		w.delete(w.key(prefixGroup, g))
 	}
 	s.mu.Lock()
-	owners := s.mergedRecordsLocked(&w, run)
+	owners := s.mergedRecordsLocked(&w, run, int32(len(value)))
 	be := s.be
 	s.merging = true
 	s.mu.Unlock()
@@ -236,7 +236,7 @@ func (s *Store) gather(run []uint64, needed map[MessageID]bool) (body bodyRecord
 
 // mergedRecordsLocked adds the sessions' records as they will be, and gives the
 // number of messages in each.
-func (s *Store) mergedRecordsLocked(w *writes, run []uint64) map[SessionID]int32 {
+func (s *Store) mergedRecordsLocked(w *writes, run []uint64, size int32) map[SessionID]int32 {
 	owners := make(map[SessionID]int32)
 	var ew entryWriter
 	for id, ss := range s.sessions {
@@ -244,7 +244,7 @@ func (s *Store) mergedRecordsLocked(w *writes, run []uint64) map[SessionID]int32
 		if len(parts) == 0 {
 			continue
 		}
-		g := joined(run[0], parts, &ew)
+		g := joined(run[0], parts, &ew, size)
 		owners[id] = g.n
 		w.put(w.key(prefixQueue, uint64(id), run[0]), g.record(nil))
 		for i := range parts {
@@ -270,8 +270,8 @@ func (s *Store) mergedRecordsLocked(w *writes, run []uint64) map[SessionID]int32
 }
 
 // joined is one qgroup of several.
-func joined(gid uint64, parts []qgroup, w *entryWriter) qgroup {
-	g := qgroup{gid: gid, oldest: parts[0].oldest, newest: parts[0].newest, expires: parts[0].expires}
+func joined(gid uint64, parts []qgroup, w *entryWriter, size int32) qgroup {
+	g := qgroup{gid: gid, body: size, oldest: parts[0].oldest, newest: parts[0].newest, expires: parts[0].expires}
 	w.reset(gid)
 	for i := range parts {
 		p := &parts[i]
@@ -302,7 +302,7 @@ func (s *Store) mergedLocked(run []uint64, owners map[SessionID]int32, size int3
 		if len(parts) == 0 {
 			continue
 		}
-		g := joined(run[0], parts, &ew)
+		g := joined(run[0], parts, &ew, size)
 		from := slices.IndexFunc(ss.qs, func(q qgroup) bool { return q.gid == parts[0].gid })
 		if wrote, ok := owners[id]; !ok || wrote != g.n {
 			g.dirty = true

@@ -21,6 +21,13 @@ func (s *Store) runCommitter(ctx context.Context) {
 		if !s.healthy(ctx) {
 			continue
 		}
+		if s.starved {
+			select {
+			case <-ctx.Done():
+			case <-time.After(spaceEvery):
+			}
+			continue
+		}
 		s.mu.Lock()
 		s.cutLocked(&c, s.since(), false)
 		idle := c.empty()
@@ -118,7 +125,13 @@ func (s *Store) periodic() {
 func (s *Store) drain() {
 	var c cut
 	for {
+		s.watchSpace()
 		s.mu.Lock()
+		if s.starved && s.state == stateOpen { // writing would be the end of the process
+			s.refuseLocked(ErrQuota)
+			s.mu.Unlock()
+			return
+		}
 		if s.state != stateOpen {
 			s.flushedLocked()
 			s.mu.Unlock()
@@ -169,8 +182,14 @@ func (s *Store) commit(c *cut) {
 // what refers to them, QoS 2 state last.
 func (s *Store) writeCut(c *cut) error {
 	if c.ids != nil {
+		// Alone and first: parts of large bodies are written before the rest, and
+		// an id that is on disk must never be given again.
 		v, _ := c.ids.MarshalMsg(nil)
 		c.full.put([]byte(keyIDs), v)
+		if err := s.be.write(&c.full); err != nil {
+			return err
+		}
+		c.full.reset()
 	}
 	if err := s.packMessages(c); err != nil {
 		return err
@@ -218,8 +237,8 @@ func (s *Store) publishLocked(c *cut, now time.Duration) {
 		b := &c.built[i]
 		g := s.groups[b.g.gid]
 		if g.bytes == 0 {
-			g.bytes, g.chunks = b.size, b.chunk
-			s.bodies += int64(b.size)
+			g.bytes, g.chunks = b.g.body, b.g.chunked
+			s.bodies += int64(b.g.body)
 		}
 		g.refs++
 		s.groups[b.g.gid] = g

@@ -121,7 +121,7 @@ func TestFullDiskRefusesAndHeals(t *testing.T) {
 	b.AddMessage(message("t", "x"), []Recipient{{Session: a, QoS: 1}})
 	submit(t, s, &b)
 	id := b.ID(0)
-	free.Store(1 << 20)
+	free.Store(tuneFor(Options{}).reserve() * 3 / 4)
 	eventually(t, "it does not see that the disk is full", func() bool {
 		b.Reset()
 		b.Mark(a, 1)
@@ -179,6 +179,15 @@ func TestRealFullDisk(t *testing.T) {
 	}
 	flush(t, s)
 	t.Logf("%d messages before the disk was full", n)
+	// A compaction that runs while others take the whole reserve at once dies in
+	// its memory map: docs/STORE.md says so. This is about all the rest.
+	settled := int64(-1)
+	eventually(t, "compactions do not end", func() bool {
+		time.Sleep(300 * time.Millisecond)
+		was := settled
+		settled = diskUse(filepath.Join(dir, "store"))
+		return was == settled
+	})
 	other, err := os.Create(filepath.Join(dir, "other"))
 	if err != nil {
 		t.Fatal(err)

@@ -65,13 +65,18 @@ func (s *Store) failLocked(c *cut, err error) {
 	for _, sub := range c.subs {
 		s.completeLocked(sub, Receipt{Err: ErrFailed})
 	}
+	s.refuseLocked(ErrFailed)
+	s.flushedLocked()
+}
+
+// refuseLocked answers everything that waits with an error.
+func (s *Store) refuseLocked(err error) {
 	for _, sub := range s.pending[s.pendingHead:] {
 		if !sub.over {
-			s.completeLocked(sub, Receipt{Err: ErrFailed})
+			s.completeLocked(sub, Receipt{Err: err})
 		}
 	}
 	s.pending, s.pendingHead, s.pendingOver, s.pendingBytes = nil, 0, 0, 0
-	s.flushedLocked()
 }
 
 // healPause is how long the committer waits between attempts to open a store
@@ -146,7 +151,8 @@ func (s *Store) adoptLocked(fresh *Store) {
 	s.keptMessages, s.keptSessions = fresh.keptMessages, fresh.keptSessions
 	s.groups, s.bodies, s.messages, s.bytes = fresh.groups, fresh.bodies, fresh.messages, fresh.bytes
 	s.chores, s.exact, s.dead, s.deadBytes = fresh.chores, nil, nil, fresh.deadBytes
-	s.retainedChunks = fresh.retainedChunks
+	s.retainedChunks, s.restoredChunks = fresh.retainedChunks, fresh.restoredChunks
+	s.bound, s.orphansSwept = fresh.bound, false
 	s.upto, s.publishedMessage = fresh.upto, fresh.upto
 	s.cutSeq, s.publishedSeq = s.seq, s.seq
 	s.memBytes = 0

@@ -200,3 +200,11 @@ func (s *Store) Scan(prefix, after string, f func(key string, value []byte) bool
 		return nil
 	})
 }
+
+// LastID is the id of the message submitted last; after Open, and before the
+// first, an id that none on disk exceeds.
+func (s *Store) LastID() MessageID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return MessageID(s.nextMessage - 1)
+}

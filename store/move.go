@@ -117,7 +117,7 @@ func (s *Store) settleMovedLocked(c *cut, sub *submission, now time.Duration) {
 func (s *Store) insertLocked(ss *session, like qgroup, e entry, now time.Duration) {
 	i := sort.Search(len(ss.qs), func(i int) bool { return ss.qs[i].gid >= like.gid })
 	if i == len(ss.qs) || ss.qs[i].gid != like.gid {
-		g := qgroup{gid: like.gid, oldest: like.oldest, newest: like.newest, expires: like.expires}
+		g := qgroup{gid: like.gid, oldest: like.oldest, newest: like.newest, expires: like.expires, body: like.body, chunked: like.chunked}
 		ss.qs = slices.Insert(ss.qs, i, g)
 		gr := s.groups[like.gid]
 		gr.refs++

@@ -27,11 +27,9 @@ type queueBuilder struct {
 
 // built is a record that was packed, to be put into memory once it is on disk.
 type built struct {
-	ss    *session
-	g     qgroup
-	upto  MessageID // the last message of the group
-	size  int32     // of the bodies
-	chunk bool
+	ss   *session
+	g    qgroup
+	upto MessageID // the last message of the group
 }
 
 // packMessages packs the messages of the cut that somebody still needs.
@@ -115,14 +113,14 @@ func (s *Store) sealGroup(c *cut, chunked bool) {
 		if q.forever {
 			q.expires = 0
 		}
-		rec := queueRecord{Version: recordVersion, Oldest: q.oldest, Newest: q.newest, Expires: q.expires, Entries: q.w.buf}
+		rec := queueRecord{Version: recordVersion, Oldest: q.oldest, Newest: q.newest, Expires: q.expires, Body: int32(len(value)), Chunked: chunked, Entries: q.w.buf}
 		v, _ := rec.MarshalMsg(make([]byte, 0, len(q.w.buf)+36))
 		c.full.put(c.full.key(prefixQueue, uint64(ss.id), p.gid), v)
 		c.built = append(c.built, built{
-			ss: ss, upto: upto, size: int32(len(value)), chunk: chunked,
+			ss: ss, upto: upto,
 			g: qgroup{
 				gid: p.gid, rec: v[len(v)-len(q.w.buf) : len(v) : len(v)], n: int32(q.w.n), bytes: q.bytes,
-				oldest: q.oldest, newest: q.newest, expires: q.expires,
+				oldest: q.oldest, newest: q.newest, expires: q.expires, body: int32(len(value)), chunked: chunked,
 			},
 		})
 		q.w.prev.subs = nil

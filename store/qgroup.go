@@ -18,6 +18,8 @@ type qgroup struct {
 	bytes   int64 // of the live entries
 	n       int32 // live entries
 	dirty   bool  // waits in Store.chores to be written
+	body    int32 // bytes of the group's record
+	chunked bool  // its one body lies in parts
 }
 
 type openGroup struct {
@@ -165,7 +167,7 @@ func (g *qgroup) repack(w *entryWriter) {
 
 // record is the q/ record's value.
 func (g *qgroup) record(dst []byte) []byte {
-	r := queueRecord{Version: recordVersion, Oldest: g.oldest, Newest: g.newest, Expires: g.expires, Entries: g.rec}
+	r := queueRecord{Version: recordVersion, Oldest: g.oldest, Newest: g.newest, Expires: g.expires, Body: g.body, Chunked: g.chunked, Entries: g.rec}
 	dst, _ = r.MarshalMsg(dst) // a tuple of plain fields cannot fail
 	return dst
 }
@@ -179,7 +181,7 @@ func readQgroup(gid uint64, value []byte) (qgroup, error) {
 	if r.Version != recordVersion {
 		return qgroup{}, badVersion("queue", r.Version)
 	}
-	g := qgroup{gid: gid, rec: r.Entries, oldest: r.Oldest, newest: r.Newest, expires: r.Expires}
+	g := qgroup{gid: gid, rec: r.Entries, oldest: r.Oldest, newest: r.Newest, expires: r.Expires, body: r.Body, chunked: r.Chunked}
 	rd := readEntries(gid, g.rec)
 	for rd.next() {
 		g.n++

@@ -49,9 +49,10 @@ func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxByt
 			if !s.lose(id, err) {
 				return dst, err
 			}
-			if len(dst) == n {
-				continue
+			if len(dst) > n {
+				return dst, nil
 			}
+			continue
 		}
 		if len(dst)-n == len(items) {
 			return dst, nil
@@ -62,6 +63,7 @@ func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxByt
 			dst = dst[:n]
 			continue
 		}
+		s.loseUnread(id, items, dst[n:])
 		if len(dst) > n {
 			return dst, nil
 		}
@@ -98,6 +100,23 @@ func (s *Store) lose(id SessionID, err error) bool {
 	}
 	s.opts.Log.Error("queued messages are lost, their record is damaged", "session", uint64(id), "messages", len(be.items), "err", err)
 	return true
+}
+
+// loseUnread takes out of the queue what is still in it but has no body.
+func (s *Store) loseUnread(id SessionID, items []queueItem, read []Queued) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ss := s.sessions[id]
+	for i := range items {
+		if len(read) > 0 && read[0].ID == items[i].id {
+			read = read[1:]
+			continue
+		}
+		if ss != nil && items[i].msg == nil && s.removeLocked(ss, items[i].id, false, s.since()) {
+			s.meter.lost++
+			s.opts.Log.Error("a queued message has no body and is lost", "session", uint64(id), "message", uint64(items[i].id))
+		}
+	}
 }
 
 // mergedWaitLocked waits while what is on disk may be ahead of memory.

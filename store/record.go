@@ -97,6 +97,8 @@ type queueRecord struct {
 	Oldest  int64 // Time of the oldest message
 	Newest  int64 // Time of the newest
 	Expires int64 // when the last of them expires, 0: one never does
+	Body    int32 // bytes of the group's record, so that a start needs not read it
+	Chunked bool  // its one body lies in parts
 	Entries []byte
 }
 

@@ -463,12 +463,14 @@ func (z *messageRecord) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *queueRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// array header, size 5
-	o = append(o, 0x95)
+	// array header, size 7
+	o = append(o, 0x97)
 	o = msgp.AppendUint8(o, z.Version)
 	o = msgp.AppendInt64(o, z.Oldest)
 	o = msgp.AppendInt64(o, z.Newest)
 	o = msgp.AppendInt64(o, z.Expires)
+	o = msgp.AppendInt32(o, z.Body)
+	o = msgp.AppendBool(o, z.Chunked)
 	o = msgp.AppendBytes(o, z.Entries)
 	return
 }
@@ -481,8 +483,8 @@ func (z *queueRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		err = msgp.WrapError(err)
 		return
 	}
-	if zb0001 != 5 {
-		err = msgp.ArrayError{Wanted: 5, Got: zb0001}
+	if zb0001 != 7 {
+		err = msgp.ArrayError{Wanted: 7, Got: zb0001}
 		return
 	}
 	z.Version, bts, err = msgp.ReadUint8Bytes(bts)
@@ -505,6 +507,16 @@ func (z *queueRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		err = msgp.WrapError(err, "Expires")
 		return
 	}
+	z.Body, bts, err = msgp.ReadInt32Bytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Body")
+		return
+	}
+	z.Chunked, bts, err = msgp.ReadBoolBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Chunked")
+		return
+	}
 	z.Entries, bts, err = msgp.ReadBytesBytes(bts, z.Entries)
 	if err != nil {
 		err = msgp.WrapError(err, "Entries")
@@ -516,7 +528,7 @@ func (z *queueRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *queueRecord) Msgsize() (s int) {
-	s = 1 + msgp.Uint8Size + msgp.Int64Size + msgp.Int64Size + msgp.Int64Size + msgp.BytesPrefixSize + len(z.Entries)
+	s = 1 + msgp.Uint8Size + msgp.Int64Size + msgp.Int64Size + msgp.Int64Size + msgp.Int32Size + msgp.BoolSize + msgp.BytesPrefixSize + len(z.Entries)
 	return
 }
 

@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"time"
+
+	"github.com/tinylib/msgp/msgp"
 )
 
 // restore reads the index of what is on disk into memory: sessions, what of
@@ -30,11 +32,12 @@ func (s *Store) restore() error {
 	if err := s.restoreState(); err != nil {
 		return err
 	}
-	if err := s.sweepChunks(); err != nil {
+	if err := s.restoreChunks(); err != nil {
 		return err
 	}
 	s.upto = MessageID(s.nextMessage - 1)
 	s.publishedMessage = s.upto
+	s.bound = s.nextMessage
 	return nil
 }
 
@@ -78,23 +81,7 @@ func (e *VersionError) Error() string {
 }
 
 func (s *Store) restoreGroups() error {
-	err := s.be.scan([]byte(prefixGroup), nil, true, func(key, _ []byte, size int) error {
-		gid, ok := keyID(key, 0)
-		if !ok {
-			return errCorrupt
-		}
-		if isPart(key) {
-			return nil
-		}
-		s.groups[gid] = group{bytes: int32(size)}
-		s.bodies += int64(size)
-		s.nextMessage = max(s.nextMessage, gid+1)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = s.be.scan([]byte(prefixQueue), nil, false, func(key, value []byte, _ int) error {
+	return s.be.scan([]byte(prefixQueue), nil, false, func(key, value []byte, _ int) error {
 		id, _ := keyID(key, 0)
 		gid, ok := keyID(key, 1)
 		if !ok {
@@ -105,13 +92,15 @@ func (s *Store) restoreGroups() error {
 		if err != nil {
 			return fmt.Errorf("store: queue record of session %d, group %d: %w", id, gid, err)
 		}
-		gr, has := s.groups[gid]
-		if ss == nil || !has || g.n == 0 {
-			if ss != nil && !has {
-				s.meter.lost += uint64(g.n)
-			}
+		s.nextMessage = max(s.nextMessage, gid+1)
+		if ss == nil || g.n == 0 {
 			s.chores = append(s.chores, chore{kind: choreQueue, session: SessionID(id), group: gid})
 			return nil
+		}
+		gr, has := s.groups[gid]
+		if !has {
+			gr = group{bytes: g.body, chunks: g.chunked}
+			s.bodies += int64(g.body)
 		}
 		gr.refs++
 		s.groups[gid] = gr
@@ -123,16 +112,6 @@ func (s *Store) restoreGroups() error {
 		s.bytes += g.bytes
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	for gid, g := range s.groups {
-		if g.refs == 0 {
-			g.chunks = false // sweepChunks sees to them
-			s.buryLocked(gid, g, 0)
-		}
-	}
-	return nil
 }
 
 func (s *Store) restoreState() error {
@@ -181,42 +160,37 @@ func (s *Store) restoreState() error {
 	})
 }
 
-// sweepChunks finds the groups whose body is chunked and deletes the chunks
-// that belong to nothing.
-func (s *Store) sweepChunks() error {
+// restoreChunks finds the retained messages that lie in parts.
+func (s *Store) restoreChunks() error {
 	s.retainedChunks = make(map[string]uint64)
-	owners := make(map[uint64]bool)
-	err := s.be.scan([]byte(prefixGroup), nil, true, func(key, _ []byte, _ int) error {
-		if id, ok := keyID(key, 0); ok && isPart(key) {
-			owners[id] = false
-		}
-		return nil
-	})
-	if err != nil || len(owners) == 0 {
-		return err
-	}
-	err = s.be.scan([]byte(prefixRetained), nil, false, func(key, value []byte, _ int) error {
-		var r retainedRecord
-		if _, err := r.UnmarshalMsg(value); err != nil {
+	s.restoredChunks = make(map[uint64]struct{})
+	return s.be.scan([]byte(prefixRetained), nil, false, func(key, value []byte, _ int) error {
+		id, err := chunkID(value)
+		if err != nil {
 			return fmt.Errorf("store: retained message: %w", err)
 		}
-		if r.ChunkID != 0 {
-			owners[r.ChunkID] = true
-			s.retainedChunks[string(key)] = r.ChunkID
+		if id != 0 {
+			s.retainedChunks[string(key)] = id
+			s.restoredChunks[id] = struct{}{}
+			s.nextMessage = max(s.nextMessage, id+1)
 		}
 		return nil
 	})
+}
+
+// chunkID reads ChunkID, and no more, of a retainedRecord.
+func chunkID(b []byte) (uint64, error) {
+	_, b, err := msgp.ReadArrayHeaderBytes(b)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for id := range owners {
-		s.nextMessage = max(s.nextMessage, id+1)
-		if g, ok := s.groups[id]; ok {
-			g.chunks = true
-			s.groups[id] = g
-		} else if !owners[id] {
-			s.chores = append(s.chores, chore{kind: choreChunks, group: id})
-		}
+	v, b, err := msgp.ReadUint8Bytes(b)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	if v != recordVersion {
+		return 0, badVersion("retained", v)
+	}
+	id, _, err := msgp.ReadUint64Bytes(b)
+	return id, err
 }

@@ -89,7 +89,10 @@ func (s *Store) salvage(dir string) (r salvaged, err error) {
 		}
 	}
 	s.clearLocked()
-	return r, s.restore()
+	if err := s.restore(); err != nil {
+		return r, err
+	}
+	return r, s.loseMissing()
 }
 
 type salvagedKey struct {

@@ -11,8 +11,9 @@ import (
 // badger maps its logs into memory and dies of SIGBUS, which nothing catches,
 // when the disk has no room for a page of one. So the store looks at the free
 // space before it writes and refuses messages while less than the reserve is
-// left. Should others take the last of it in between, giving up the ballast, a
-// file that occupies space and holds nothing, lets badger end what it has begun.
+// left. Should others take half of that too, it stops writing; once they have
+// stopped it gives up the ballast, a file that occupies space and holds nothing,
+// and goes on with what is acknowledged and deleted.
 
 const ballastFile = "ballast"
 
@@ -53,7 +54,8 @@ func (s *Store) watchSpace() {
 		return
 	}
 	now := s.since()
-	if s.spaceUsed < s.opts.Reserve/4 && now-s.spaceSeen < spaceEvery && s.spaceSeen != 0 {
+	near := s.lastFree < 2*s.opts.Reserve
+	if !near && s.spaceUsed < s.opts.Reserve/4 && now-s.spaceSeen < spaceEvery && s.spaceSeen != 0 {
 		return
 	}
 	s.spaceSeen, s.spaceUsed = now, 0
@@ -63,8 +65,20 @@ func (s *Store) watchSpace() {
 		return
 	}
 	full := free < s.opts.Reserve
+	// Below half of the reserve nothing is written any more: what waits, waits
+	// longer. The ballast is given up once nobody takes more, not to be taken too.
+	least := s.opts.Reserve / 2
+	if !s.ballast { // given up: this is what it was for
+		least = s.tune.ballast() / 4
+	}
+	s.starved = free < least
+	settled := free >= s.lastFree && now-s.settledAt > time.Second
+	if free < s.lastFree || s.settledAt == 0 {
+		s.settledAt = now
+	}
+	s.lastFree = free
 	switch {
-	case full && s.ballast && free < s.opts.Reserve/2:
+	case s.starved && s.ballast && settled:
 		os.Remove(filepath.Join(s.dir, ballastFile))
 		s.ballast = false
 	case !full && !s.ballast && free > s.opts.Reserve+2*s.tune.ballast():

@@ -93,12 +93,19 @@ type Store struct {
 
 	spaceSeen time.Duration // when the disk was last looked at; the committer's own
 	spaceUsed int64         // bytes written since the disk was last looked at; the committer's own
+	lastFree  int64         // the committer's own, as are the next three
+	settledAt time.Duration // since when nobody took more
+	starved   bool          // too little space to write anything
 	ballast   bool          // the committer's own
 
 	salvaged string // what happened to a damaged store, for Health
 
 	cleaner cleaner
 	cleanAt time.Duration // when it wants to be called; the committer's own
+
+	bound          uint64              // ids below it are older than this start
+	orphansSwept   bool                // what a crash left was looked for
+	restoredChunks map[uint64]struct{} // parts of retained messages when it was opened
 
 	retainedChunks map[string]uint64 // ids of chunked retained messages by key; the committer's own
 }
@@ -167,6 +174,11 @@ func (s *Store) Run(ctx context.Context) error {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { s.runDeliverer(stop) })
+	s.background.Go(func() {
+		if err := s.sweepOrphans(ctx, orphanPause); err != nil && ctx.Err() == nil {
+			s.opts.Log.Warn("what a crash left cannot be looked for", "err", err)
+		}
+	})
 	s.runCommitter(ctx)
 	s.background.Wait()
 	close(stop)

@@ -412,6 +412,7 @@ func TestLargeMessages(t *testing.T) {
 func TestOrphanedChunksAreSwept(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := running(t, dir, Options{})
+	newSession(t, s, "a")
 	if _, err := s.writeChunks(77, make([]byte, 300_000)); err != nil {
 		t.Fatal(err)
 	}

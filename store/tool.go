@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,6 +44,9 @@ func Verify(dir string) error {
 	}
 	if b, ok := s.be.(*badgerBackend); ok {
 		err = b.verify()
+	}
+	if err == nil {
+		err = s.sweepOrphans(context.Background(), 0)
 	}
 	if err == nil {
 		s.drain() // what a crash left
