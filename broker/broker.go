@@ -94,6 +94,7 @@ func New(o Options, st *store.Store) (*Broker, error) {
 	if err := b.restore(); err != nil {
 		return nil, err
 	}
+	b.durable.Store(uint64(st.LastID())) // what the store has read back is on the card
 	return b, nil
 }
 
