@@ -19,6 +19,8 @@ type transport interface {
 	// reading if fn ended that. Anyone may call it; fn does not run any more once
 	// the connection is lost.
 	post(fn func(t *turn))
+	// always is post for what must run even if the connection is lost by then.
+	always(fn func(t *turn))
 	// finish closes the connection once the outbox is written.
 	finish(t *turn)
 	// abort closes the connection at once.

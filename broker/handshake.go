@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"gatewayd/mqtt"
 	"gatewayd/store"
@@ -25,10 +26,11 @@ type handshake struct {
 	clientsTurn bool // AUTH is expected
 	again       bool // re-authentication of a connected client
 	result      ConnectResult
-	authData    []byte // goes with CONNACK
-	present     bool   // session present
-	limits      bool   // the store has to learn the bounds of the session's queue
-	dropped     bool   // the connection is gone
+	authData    []byte       // goes with CONNACK
+	present     bool         // session present
+	limits      bool         // the store has to learn the bounds of the session's queue
+	dropped     bool         // the connection is gone
+	waits       atomic.Int32 // what CONNACK waits for: the store, the connection taken over
 }
 
 func (h *handshake) drop() { h.dropped = true }
@@ -368,6 +370,7 @@ func (t *turn) connectReceipt(op *pubOp) {
 		if c.state != connecting {
 			return
 		}
+		last := c.hs.waits.Add(-1) == 0
 		if err != nil {
 			code := mqtt.ServerUnavailable
 			if errors.Is(err, store.ErrQuota) {
@@ -376,6 +379,8 @@ func (t *turn) connectReceipt(op *pubOp) {
 			c.refuse(t, code, fmt.Errorf("the session cannot be saved: %w", err))
 			return
 		}
-		c.accept(t)
+		if last {
+			c.accept(t)
+		}
 	})
 }

@@ -96,7 +96,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	if old != nil {
 		b.forget(t, old, &batch)
 	}
-	b.closeTaken(oldConn, "link")
+	b.closeTaken(oldConn, "link", func() {})
 	if oldWill != nil {
 		b.publishWill(t, oldWill)
 	}

@@ -435,6 +435,9 @@ func writeOutbox(fd int, o *outbox, skip int) (int, syscall.Errno) {
 // post runs fn on the loop, unless the connection is gone by then.
 func (c *tcpConn) post(fn func(t *turn)) { c.l.post(c, fn) }
 
+// always runs fn on the loop.
+func (c *tcpConn) always(fn func(t *turn)) { c.l.post(nil, fn) }
+
 // finish closes the connection in order: what waits is written, then the write
 // side is shut, and the rest is thrown away until the peer closes too. Closing
 // at once with unread input would reset the connection and could take our last

@@ -31,7 +31,7 @@ type stream struct {
 	draining bool
 
 	postMu sync.Mutex // guards the fields below
-	posted []func(t *turn)
+	posted []streamPost
 	runner bool
 
 	// Guarded by the session's mutex.
@@ -101,10 +101,21 @@ func (s *stream) read() {
 	}
 }
 
+// streamPost is something to do as the conn's reader.
+type streamPost struct {
+	fn     func(t *turn)
+	always bool // also when the connection is lost
+}
+
 // post runs fn as the conn's reader.
-func (s *stream) post(fn func(t *turn)) {
+func (s *stream) post(fn func(t *turn)) { s.queue(streamPost{fn, false}) }
+
+// always runs fn as the conn's reader, lost or not.
+func (s *stream) always(fn func(t *turn)) { s.queue(streamPost{fn, true}) }
+
+func (s *stream) queue(p streamPost) {
 	s.postMu.Lock()
-	s.posted = append(s.posted, fn)
+	s.posted = append(s.posted, p)
 	start := !s.runner
 	s.runner = true
 	s.postMu.Unlock()
@@ -126,9 +137,9 @@ func (s *stream) runPosted() {
 		s.postMu.Unlock()
 		s.mu.Lock()
 		t := s.b.takeTurn()
-		for _, fn := range todo {
-			if !s.lost {
-				fn(t)
+		for _, p := range todo {
+			if !s.lost || p.always {
+				p.fn(t)
 			}
 		}
 		s.b.giveTurn(t)
@@ -139,8 +150,13 @@ func (s *stream) runPosted() {
 	}
 }
 
-// flush starts a writer if there is none.
+// flush starts a writer if there is none. Before there is a session, when only
+// the reader touches the outbox, it writes itself.
 func (s *stream) flush() {
+	if s.sess == nil {
+		s.flushAlone()
+		return
+	}
 	s.lock()
 	s.touched = false
 	start := !s.writing && !s.closed && (s.out != nil || s.ending)
@@ -150,6 +166,25 @@ func (s *stream) flush() {
 	s.unlock()
 	if start {
 		go s.write()
+	}
+}
+
+// flushAlone writes the little that there is to say before CONNACK.
+func (s *stream) flushAlone() {
+	s.touched = false
+	o, ending := s.out, s.ending
+	s.out, s.ending, s.waiting = nil, false, 0
+	if o != nil {
+		if !s.closed {
+			s.nc.SetWriteDeadline(time.Now().Add(2 * time.Second))
+			if s.writeOutbox(o) == nil {
+				s.nc.SetWriteDeadline(time.Time{})
+			}
+		}
+		o.free()
+	}
+	if ending && !s.closed {
+		s.closeWrite()
 	}
 }
 

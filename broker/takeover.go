@@ -32,13 +32,28 @@ func (c *conn) openSession(t *turn) {
 	if old != nil {
 		b.forget(t, old, &op.batch)
 	}
-	b.closeTaken(oldConn, c.peer.Remote)
+	h := c.hs
+	h.waits.Store(1)
+	if oldConn != nil {
+		h.waits.Store(2)
+	}
+	b.closeTaken(oldConn, c.peer.Remote, func() {
+		if h.waits.Add(-1) == 0 {
+			c.tr.post(func(t *turn) {
+				if c.state == connecting {
+					c.accept(t)
+				}
+			})
+		}
+	})
 	if oldWill != nil {
 		b.publishWill(t, oldWill)
 	}
 	if op.batch.Len() == 0 {
 		op.free()
-		c.accept(t)
+		if h.waits.Add(-1) == 0 {
+			c.accept(t)
+		}
 		return
 	}
 	b.submitOrRetry(op)
@@ -92,15 +107,19 @@ func (b *Broker) claimSession(t *turn, id string, clean bool) (s, old *session, 
 	return s, nil, oldConn, oldWill
 }
 
-// closeTaken closes a connection whose session another has taken over.
-func (b *Broker) closeTaken(old *conn, by string) {
+// closeTaken closes a connection whose session another has taken over. then is
+// called when the old one's reader has stopped: what it had read by then is
+// done, and nothing that comes late can be mistaken for news. Before that the
+// new connection gets no CONNACK, so its client cannot have repeated anything.
+func (b *Broker) closeTaken(old *conn, by string, then func()) {
 	if old == nil {
 		return
 	}
 	b.takeovers.note(old.client.ID, old.peer.Remote, by)
-	old.tr.post(func(t *turn) {
+	old.tr.always(func(t *turn) {
 		old.end(t, errTakenOver)
 		old.tr.finish(t)
+		then()
 	})
 }
 
