@@ -76,12 +76,10 @@ func (f *outflow) hasUnnamedLocked() bool {
 // startRefill reads on in a session's queue on a goroutine of its own; at most
 // one a session runs.
 func (b *Broker) startRefill(s *session) {
-	b.background.Add(1)
-	go func() {
-		defer b.background.Done()
+	b.background.run(func() {
 		for b.refill(s) {
 		}
-	}()
+	})
 }
 
 // refill reads one piece of the queue and sends it. It reports whether to go on.
@@ -129,7 +127,7 @@ func (b *Broker) refill(s *session) bool {
 		return again
 	}
 	if len(items) == 0 {
-		if f.unoffered == 0 && !f.lowered {
+		if f.unoffered == 0 && !f.lowered && !f.refill { // f.refill: a publish came while the queue was read
 			f.backlog = false
 		}
 		op.free()
