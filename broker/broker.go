@@ -60,7 +60,7 @@ type Broker struct {
 
 	ctx        context.Context // of background work; ends with Run
 	cancel     context.CancelFunc
-	background sync.WaitGroup
+	background background
 }
 
 // busySet is the conns that wait for the store to have room.
@@ -73,6 +73,33 @@ type busySet struct {
 type stuckOps struct {
 	mu  sync.Mutex
 	ops []*pubOp
+}
+
+// background is goroutines that Run waits for at its end.
+type background struct {
+	mu    sync.Mutex
+	wg    sync.WaitGroup
+	ended bool
+}
+
+// run runs f on a goroutine of its own. It reports false when the broker is
+// stopping: f does not run then.
+func (g *background) run(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return false
+	}
+	g.wg.Go(f)
+	return true
+}
+
+// end waits for those that run and lets no more start.
+func (g *background) end() {
+	g.mu.Lock()
+	g.ended = true
+	g.mu.Unlock()
+	g.wg.Wait()
 }
 
 // New makes a broker and restores its sessions from the store, which must not
@@ -163,7 +190,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	<-ctx.Done()
 	wg.Wait()
 	b.cancel()
-	b.background.Wait()
+	b.background.end()
 	stopActing()
 	<-acts
 	return first

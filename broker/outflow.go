@@ -162,6 +162,16 @@ func (f *outflow) dropLocked(i int) {
 	}
 }
 
+// emptyLocked lets go of everything: the session is gone, but a route or a
+// receipt may still know it.
+func (f *outflow) emptyLocked() {
+	if f == nil {
+		return
+	}
+	f.flight, f.base, f.queue, f.acked = nil, nil, nil, nil
+	f.head, f.idle, f.bytes, f.queueBytes = 0, 0, 0, 0
+}
+
 // forgetMessageLocked drops what a released delivery needs no more: only PUBREL
 // may be sent for it.
 func (f *outflow) forgetMessageLocked(d *delivery) {

@@ -311,8 +311,9 @@ func (s *session) putInFlightLocked(t *turn, d delivery) {
 }
 
 // sendIdleLocked sends what is in flight but was not sent on this connection, in
-// order, within the window. Deliveries whose packet id is not durable yet are
-// passed by: QoS 1 and QoS 2 have orders of their own [MQTT-4.6.0-6].
+// order, within the window. A live QoS 2 message that waits for its receipt is
+// passed by: QoS 1 and QoS 2 have orders of their own [MQTT-4.6.0-6], and a
+// button reaches a lamp without waiting for the card.
 func (s *session) sendIdleLocked(t *turn) {
 	f := s.flow
 	if f == nil || f.idle == 0 || !s.onlineLocked() {
@@ -322,6 +323,9 @@ func (s *session) sendIdleLocked(t *turn) {
 	o := &t.out2
 	for i := 0; i < len(f.flight) && f.idle > 0; i++ {
 		d := &f.flight[i]
+		if d.state == binding && d.id != 0 {
+			return // out of the queue, which keeps its order over all QoS
+		}
 		if d.wire || d.state == binding || d.state == releasing {
 			continue
 		}

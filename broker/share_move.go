@@ -28,27 +28,28 @@ func (b *Broker) moveShared(s *session, groups []*shareGroup) {
 	if key == 0 || f == nil || !inStore {
 		return
 	}
-	b.background.Add(1)
-	go func() {
-		defer b.background.Done()
+	b.background.run(func() {
 		for b.moveSome(s, key, groups) {
 		}
-	}()
+	})
 }
 
 // moveThenDelete is moveShared for a durable session that has ended: the store
 // forgets it afterwards.
 func (b *Broker) moveThenDelete(s *session, key store.SessionID, groups []*shareGroup) {
-	b.background.Add(1)
-	go func() {
-		defer b.background.Done()
-		for b.moveSome(s, key, groups) {
-		}
+	remove := func() {
 		op := b.newOp()
 		op.batch.DeleteSession(key)
 		op.batch.Delete(awayKey(key))
 		b.submitOrRetry(op)
-	}()
+	}
+	if !b.background.run(func() {
+		for b.moveSome(s, key, groups) {
+		}
+		remove()
+	}) {
+		remove()
+	}
 }
 
 // takeSharedLocked takes what is left of shared deliveries out of a session that

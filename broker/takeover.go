@@ -231,6 +231,10 @@ func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	s.mu.Lock()
 	subs := s.subs
 	s.subs, s.index, s.replay, s.holds = nil, nil, nil, nil
+	groups := groupsOf(subs)
+	if len(groups) == 0 {
+		s.flow.emptyLocked()
+	}
 	key, inStore := s.key, s.inStore
 	s.mu.Unlock()
 	b.sessionsMu.Lock()
@@ -241,7 +245,6 @@ func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	for _, sub := range subs {
 		b.unsubscribe(sub)
 	}
-	groups := groupsOf(subs)
 	if key != 0 && len(groups) > 0 && inStore {
 		b.moveThenDelete(s, key, groups)
 		return

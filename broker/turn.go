@@ -18,6 +18,7 @@ type turn struct {
 	pending int     // bytes put into outboxes since the last flush
 
 	routes  map[string]*route // match results of this turn's reader
+	sweep   int64             // when to drop those that are out of date
 	matches []*subscription   // scratch of route
 
 	// Scratch of decoding: valid until the next packet.
@@ -49,7 +50,26 @@ func newTurn(b *Broker) *turn {
 }
 
 // begin starts a batch of reads.
-func (t *turn) begin() { t.now = t.b.clock.Now() }
+func (t *turn) begin() {
+	t.now = t.b.clock.Now()
+	if t.now >= t.sweep {
+		t.sweepRoutes()
+	}
+}
+
+// sweepEvery is how often a turn looks for routes that are out of date, in ms:
+// they keep sessions in memory that are long gone.
+const sweepEvery = 60_000
+
+func (t *turn) sweepRoutes() {
+	t.sweep = t.now + sweepEvery
+	gen := t.b.gen.Load()
+	for name, r := range t.routes {
+		if r.gen != gen {
+			delete(t.routes, name)
+		}
+	}
+}
 
 // touch notes that c has something to write. The caller holds the mutex of c's
 // session.
