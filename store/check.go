@@ -118,6 +118,8 @@ func (k *checker) readBodies() error {
 }
 
 func (k *checker) readQueues() error {
+	var session SessionID
+	var last MessageID
 	return k.be.scan([]byte(prefixQueue), nil, false, func(key, value []byte, _ int) error {
 		sid, _ := keyID(key, 0)
 		gid, _ := keyID(key, 1)
@@ -139,7 +141,10 @@ func (k *checker) readQueues() error {
 			k.fail("session %d needs nothing of group %d", sid, gid)
 		}
 		k.sessions[SessionID(sid)] += int(g.n)
-		last := MessageID(0)
+		if SessionID(sid) == session && gid <= uint64(last) {
+			k.fail("session %d: message %d lies beyond group %d, which follows it", sid, last, gid)
+		}
+		session, last = SessionID(sid), 0
 		g.walk(0, func(e entry) bool {
 			if _, ok := bodies[e.id]; !ok {
 				k.fail("session %d needs message %d of group %d, which has no body", sid, e.id, gid)

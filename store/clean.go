@@ -254,12 +254,13 @@ func (s *Store) mergedRecordsLocked(w *writes, run []uint64, size int32) map[Ses
 		}
 	}
 	// Records whose deletion is still to be written name bodies that the merge
-	// leaves out.
+	// leaves out, and would lie between the ids of the merged group: also those of
+	// groups that are gone and so not in the run.
 	for _, ch := range s.chores {
 		if ch.kind != choreQueue {
 			continue
 		}
-		if _, in := slices.BinarySearch(run, ch.group); !in {
+		if ch.group < run[0] || ch.group > run[len(run)-1] {
 			continue
 		}
 		if _, has := owners[ch.session]; !has || ch.group != run[0] {
@@ -316,6 +317,9 @@ func (s *Store) mergedLocked(run []uint64, owners map[SessionID]int32, size int3
 	for id := range owners { // nothing left for them meanwhile, or gone
 		s.chores = append(s.chores, chore{kind: choreQueue, session: id, group: run[0], at: now})
 	}
+	// The first group may have lost its last session while it was written; its
+	// record is the merged one now.
+	s.chores = slices.DeleteFunc(s.chores, func(ch chore) bool { return ch.kind == choreGroup && ch.group == run[0] })
 	for _, gid := range run {
 		if g, ok := s.groups[gid]; ok {
 			s.bodies -= int64(g.bytes)
