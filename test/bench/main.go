@@ -100,6 +100,10 @@ func run(f flags) error {
 		return err
 	}
 	for _, s := range chosen {
+		if err := rep.save(time.Since(begun)); err != nil { // what there is survives an interruption
+			return err
+		}
+		begun = time.Now()
 		for i := range f.runs {
 			for _, b := range brokers {
 				select {
