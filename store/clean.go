@@ -33,9 +33,12 @@ type cleaner struct {
 }
 
 // clean merges one run of groups, if there is one and it is time; it says when it
-// wants to be called again.
+// wants to be called again. It does nothing without Options.Merge.
 func (s *Store) clean() time.Duration {
 	c, now := &s.cleaner, s.since()
+	if !s.opts.Merge && !s.opts.eager {
+		return now + cleanEvery
+	}
 	if len(c.runs) == 0 {
 		if now-c.planned < cleanEvery && !s.opts.eager {
 			return c.planned + cleanEvery
