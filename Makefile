@@ -29,6 +29,10 @@ test: setup ## every test of the project, real peers included
 	$(GO) test ./...
 	cd test && $(GO) test ./...
 
+.PHONY: test-nats
+test-nats: ## twenty gateways bridge into a three-node NATS cluster that loses a node at a time
+	cd test/nats && $(GO) test -count=1 ./...
+
 .PHONY: check
 check: ## gofmt, vet, staticcheck, floor plan, race detector
 	@scripts/setup-debian.sh check
