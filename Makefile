@@ -33,14 +33,17 @@ test: setup ## every test of the project, real peers included
 test-nats: ## twenty gateways bridge into a three-node NATS cluster that loses a node at a time
 	cd test/nats && $(GO) test -count=1 ./...
 
-.PHONY: check
-check: ## gofmt, vet, staticcheck, floor plan, race detector
-	@scripts/setup-debian.sh check
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, floor plan
 	@bad=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -count=1 -run TestFloorPlan .
+
+.PHONY: check
+check: lint ## gofmt, vet, staticcheck, floor plan, race detector
+	@scripts/setup-debian.sh check
 	CGO_ENABLED=1 $(GO) test -race -short ./...
 
 .PHONY: cross
