@@ -25,9 +25,6 @@ func TestEmulated(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			if tc.name == "armv7" && !soak() {
-				t.Skip("armv6 is the harder case; GATEWAYD_SOAK=1 runs this one too")
-			}
 			if testing.Short() {
 				t.Skip("builds for another machine")
 			}
