@@ -1,0 +1,174 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"gatewayd/mqtt"
+	"gatewayd/store"
+	"gatewayd/topic"
+)
+
+// Receive routes a message from the remote, as one that this session publishes.
+// done runs when it may be acknowledged: PUBACK, or PUBREC at QoS 2, where pid
+// is held until Release and a repeat is not routed again. Receive waits while
+// the store is busy.
+func (l *Link) Receive(ctx context.Context, p Publication, pid mqtt.PacketID, dup bool, done func(error)) error {
+	if err := topic.ValidName(p.Topic); err != nil {
+		return err
+	}
+	if p.Publisher == "" {
+		p.Publisher = l.s.id
+	}
+	for {
+		t := l.b.takeTurn()
+		err := l.receive(t, p, pid, dup, done)
+		l.b.giveTurn(t)
+		if !errors.Is(err, store.ErrBusy) {
+			return err
+		}
+		if err := l.b.waitStore(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done func(error)) error {
+	s := l.s
+	op := l.b.newOp()
+	op.s, op.pid, op.done = s, pid, done
+	switch p.QoS {
+	case 0:
+		op.s = nil
+		err := l.b.publishLocal(t, op, p, origin{s: s, client: s.client, lazy: p.Lazy})
+		if err != nil {
+			op.free()
+		}
+		return err
+	case 1:
+		op.kind = mqtt.PUBACK
+	default:
+		op.kind, op.hold = mqtt.PUBREC, true
+		sum := digest(p.Topic, p.Payload)
+		s.mu.Lock()
+		if h, held := s.holds[pid]; held && (dup || h.digest == sum || h.state != holdDone) {
+			op.hold = false
+			wait := h.state == holdPending && h.op != nil
+			if wait {
+				h.op.joins = append(h.op.joins, op)
+			}
+			l.in.enqueue(op)
+			s.mu.Unlock()
+			if !wait {
+				l.in.ready(t, op)
+			}
+			return nil
+		}
+		h := hold{state: holdPending, digest: sum, op: op, stored: s.durable()}
+		s.holdLocked(pid, h)
+		if h.stored {
+			op.batch.Hold(s.key, uint16(pid), sum)
+		}
+		s.mu.Unlock()
+	}
+	err := l.b.publishOrdered(t, op, p, origin{s: s, client: s.client, lazy: p.Lazy}, &l.in)
+	if err != nil {
+		if op.hold {
+			s.mu.Lock()
+			delete(s.holds, pid)
+			s.mu.Unlock()
+		}
+		op.free()
+	}
+	return err
+}
+
+// publishOrdered is publishLocal for those who are answered in order.
+func (b *Broker) publishOrdered(t *turn, op *pubOp, p Publication, from origin, in *inbound) error {
+	var expires int64
+	if p.Expiry > 0 {
+		expires = t.now + p.Expiry.Milliseconds()
+	}
+	r := t.routeOf(p.Topic)
+	t.out.setOwned(&message{
+		Message:   mqtt.Message{Topic: r.topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties},
+		expires:   expires,
+		publisher: p.Publisher,
+	})
+	t.counts.publishIn(len(p.Payload))
+	b.prepare(t, op, r, from)
+	durable := op.fill(t, from)
+	op.msg = t.out.keep()
+	if durable {
+		if err := op.submit(); err != nil {
+			op.undo()
+			return err
+		}
+		op.fn = (*turn).ackReceipt
+	}
+	in.enqueue(op)
+	if !op.late {
+		b.settle(t, r, from.s)
+		b.settleOthers(t, op.other)
+		op.offerAll(t, false)
+	}
+	if durable {
+		op.launched(t)
+	} else {
+		in.ready(t, op)
+	}
+	return nil
+}
+
+// Release lets go of a held packet id: PUBREL came. done runs when PUBCOMP may
+// be sent.
+func (l *Link) Release(pid mqtt.PacketID, done func(error)) {
+	s := l.s
+	t := l.b.takeTurn()
+	defer l.b.giveTurn(t)
+	op := l.b.newOp()
+	op.s, op.pid, op.kind, op.done = s, pid, mqtt.PUBCOMP, done
+	s.mu.Lock()
+	h, held := s.holds[pid]
+	switch {
+	case held && h.state == holdReleasing && h.op != nil:
+		h.op.joins = append(h.op.joins, op)
+		l.in.enqueue(op)
+		s.mu.Unlock()
+		return
+	case held && h.stored:
+		h.state, h.op = holdReleasing, op
+		s.holds[pid] = h
+		op.hold = true
+		op.batch.Release(s.key, uint16(pid))
+		op.fn = (*turn).ackReceipt
+		l.in.enqueue(op)
+		s.mu.Unlock()
+		l.b.submitOrRetry(op)
+		return
+	case held:
+		delete(s.holds, pid)
+	}
+	l.in.enqueue(op)
+	s.mu.Unlock()
+	l.in.ready(t, op)
+}
+
+// ForgetHolds lets go of every held packet id: the remote has lost its session,
+// so its packet ids mean new messages from now on.
+func (l *Link) ForgetHolds() error {
+	s := l.s
+	var batch store.Batch
+	s.mu.Lock()
+	for pid, h := range s.holds {
+		if h.stored {
+			batch.Release(s.key, uint16(pid))
+		}
+	}
+	clear(s.holds)
+	s.mu.Unlock()
+	if batch.Len() == 0 {
+		return nil
+	}
+	return l.b.save(&batch)
+}

@@ -1,0 +1,179 @@
+package broker
+
+import (
+	"context"
+
+	"gatewayd/mqtt"
+)
+
+// Resume starts the deliveries, from the beginning of what is under way: the
+// remote is there. window is its Receive Maximum. What Next had ready before is
+// dropped.
+func (l *Link) Resume(window int) {
+	s := l.s
+	t := l.b.takeTurn()
+	defer l.b.giveTurn(t)
+	s.mu.Lock()
+	if s.link != l {
+		s.mu.Unlock()
+		return
+	}
+	l.ready, l.qos0 = nil, 0
+	s.flow.offlineLocked()
+	s.window = uint16(min(max(window, 1), 65535))
+	s.live = true
+	s.moreLocked(t)
+}
+
+// Pause stops the deliveries: the remote is gone. What was handed out and not
+// finished is handed out again after Resume.
+func (l *Link) Pause() {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return
+	}
+	s.live = false
+	l.ready, l.qos0 = nil, 0
+	s.flow.offlineLocked()
+}
+
+// Next waits for the next step. One goroutine at a time may call it.
+func (l *Link) Next(ctx context.Context) (Delivery, error) {
+	for {
+		d, ok, err := l.take()
+		if ok || err != nil {
+			return d, err
+		}
+		select {
+		case <-ctx.Done():
+			return Delivery{}, context.Cause(ctx)
+		case <-l.wake:
+		}
+	}
+}
+
+// TryNext is Next that does not wait.
+func (l *Link) TryNext() (Delivery, bool) {
+	d, ok, _ := l.take()
+	return d, ok
+}
+
+func (l *Link) take() (d Delivery, ok bool, err error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if len(l.ready) > 0 {
+		d = l.ready[0]
+		l.ready[0] = Delivery{}
+		l.ready = l.ready[1:]
+		if d.QoS == 0 && !d.Release {
+			l.qos0--
+		}
+		return d, true, nil
+	}
+	if l.closed {
+		err = ErrLinkClosed
+	}
+	return d, false, err
+}
+
+// pushLocked hands a delivery to Next. It reports false when it is dropped.
+func (l *Link) pushLocked(m *message, d *delivery, now int64) bool {
+	if d.qos == 0 {
+		if l.qos0 >= l.opts.MaxQoS0 {
+			return false
+		}
+		l.qos0++
+	}
+	x := Delivery{
+		PacketID: d.pid, QoS: d.qos, Retain: d.opts&optRetain != 0, Dup: d.tried && d.qos > 0, Message: &m.Message,
+		SubscriptionIDs: d.ids, Publisher: m.publisher, Received: d.opts&optReplay != 0,
+	}
+	if m.expires != 0 {
+		x.HasExpiry, x.Expiry = true, remaining(m.expires, now)
+	}
+	l.ready = append(l.ready, x)
+	l.signal()
+	return true
+}
+
+// pushRelease asks for PUBREL. The caller holds the session's mutex.
+func (l *Link) pushRelease(pid mqtt.PacketID) {
+	l.ready = append(l.ready, Delivery{PacketID: pid, QoS: 2, Release: true})
+	l.signal()
+}
+
+func (l *Link) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Link) endLocked() {
+	l.closed = true
+	l.ready = nil
+	l.signal()
+}
+
+// Ack finishes a QoS 1 delivery: PUBACK came. A failed code is an answer too.
+func (l *Link) Ack(pid mqtt.PacketID, code mqtt.ReasonCode) error {
+	t := l.b.takeTurn()
+	defer l.b.giveTurn(t)
+	return l.s.acked(t, pid)
+}
+
+// Rec takes the PUBREC of a QoS 2 delivery. then runs once PUBREL may be sent;
+// with ErrPacketID there is no such delivery. It does not run when code is a
+// failure: that ends the delivery.
+func (l *Link) Rec(pid mqtt.PacketID, code mqtt.ReasonCode, then func(error)) error {
+	s := l.s
+	t := l.b.takeTurn()
+	defer l.b.giveTurn(t)
+	s.mu.Lock()
+	i := s.flow.findLocked(pid)
+	if i < 0 {
+		s.mu.Unlock()
+		if !code.Failed() {
+			then(ErrPacketID)
+		}
+		return nil
+	}
+	d := &s.flow.flight[i]
+	switch {
+	case d.qos != 2:
+		s.mu.Unlock()
+		return protocolError("PUBREC for a QoS 1 delivery")
+	case code.Failed():
+		s.finishLocked(t, i)
+		s.moreLocked(t)
+		return nil
+	case d.state == released || d.id == 0 && !s.durable():
+		d.state = released
+		s.flow.forgetMessageLocked(d)
+		s.mu.Unlock()
+		then(nil)
+		return nil
+	case d.state == releasing:
+		s.mu.Unlock() // the first one's then runs
+		return nil
+	}
+	d.state = releasing
+	s.flow.forgetMessageLocked(d)
+	key := s.key
+	s.mu.Unlock()
+	op := l.b.newOp()
+	op.s, op.pid, op.kind, op.fn, op.done = s, pid, mqtt.PUBREL, (*turn).ackReceipt, then
+	op.batch.Released(key, uint16(pid))
+	l.in.enqueue(op)
+	l.b.submitOrRetry(op)
+	return nil
+}
+
+// Comp finishes a QoS 2 delivery: PUBCOMP came.
+func (l *Link) Comp(pid mqtt.PacketID) error {
+	t := l.b.takeTurn()
+	defer l.b.giveTurn(t)
+	return l.s.completed(t, pid)
+}
