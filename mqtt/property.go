@@ -272,34 +272,56 @@ func appendProperties(dst []byte, t PacketType, p *Properties) []byte {
 }
 
 func (p *Properties) appendBody(dst []byte, t PacketType) []byte {
-	for id := PropPayloadFormat; id <= maxProperty; id++ {
-		rule := &propertyTable[id]
-		if !rule.in.has(t) || !p.Has(id) {
-			continue
+	if t == CONNACK {
+		for _, id := range connackOrder {
+			dst = p.appendOne(dst, t, id)
 		}
-		switch rule.kind {
-		case kindFlag:
-			dst = append(dst, byte(id), *p.flag(id))
-		case kindUint16:
-			dst = appendUint16(append(dst, byte(id)), *p.u16(id))
-		case kindUint32:
-			dst = appendUint32(append(dst, byte(id)), *p.u32(id))
-		case kindVarint:
-			for _, v := range p.SubscriptionIDs {
-				dst = appendVarint(append(dst, byte(id)), int(v))
-			}
-		case kindString:
-			dst = appendString(append(dst, byte(id)), *p.str(id))
-		case kindBinary:
-			b := p.Correlation
-			if id == PropAuthData {
-				b = p.AuthData
-			}
-			dst = appendBytes(append(dst, byte(id)), b)
-		case kindPair:
-			for _, u := range p.User {
-				dst = appendString(appendString(append(dst, byte(id)), u.Name), u.Value)
-			}
+		return dst
+	}
+	for id := PropPayloadFormat; id <= maxProperty; id++ {
+		dst = p.appendOne(dst, t, id)
+	}
+	return dst
+}
+
+// connackOrder is the order of CONNACK's properties. The specification leaves it
+// open; this one is Mosquitto's, so that captures and byte-exact test suites
+// made with it fit.
+var connackOrder = [...]PropertyID{
+	PropTopicAliasMaximum, PropSessionExpiry, PropServerKeepAlive, PropAssignedClientID, PropAuthMethod, PropAuthData,
+	PropRetainAvailable, PropMaximumPacketSize, PropReceiveMaximum, PropMaximumQoS,
+	PropWildcardSubAvailable, PropSubIDsAvailable, PropSharedSubAvailable,
+	PropResponseInfo, PropServerReference, PropReasonString, PropUser,
+}
+
+// appendOne appends a property, if p has it and the packet may carry it.
+func (p *Properties) appendOne(dst []byte, t PacketType, id PropertyID) []byte {
+	rule := &propertyTable[id]
+	if !rule.in.has(t) || !p.Has(id) {
+		return dst
+	}
+	switch rule.kind {
+	case kindFlag:
+		dst = append(dst, byte(id), *p.flag(id))
+	case kindUint16:
+		dst = appendUint16(append(dst, byte(id)), *p.u16(id))
+	case kindUint32:
+		dst = appendUint32(append(dst, byte(id)), *p.u32(id))
+	case kindVarint:
+		for _, v := range p.SubscriptionIDs {
+			dst = appendVarint(append(dst, byte(id)), int(v))
+		}
+	case kindString:
+		dst = appendString(append(dst, byte(id)), *p.str(id))
+	case kindBinary:
+		b := p.Correlation
+		if id == PropAuthData {
+			b = p.AuthData
+		}
+		dst = appendBytes(append(dst, byte(id)), b)
+	case kindPair:
+		for _, u := range p.User {
+			dst = appendString(appendString(append(dst, byte(id)), u.Name), u.Value)
 		}
 	}
 	return dst
