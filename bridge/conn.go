@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatewayd/broker"
+	"gatewayd/faulthook"
 	"gatewayd/mqtt"
 )
 
@@ -143,6 +144,9 @@ func (c *conn) write(ctx context.Context) error {
 			return err
 		}
 		c.lastWrite.Store(c.now())
+		if faulthook.Enabled {
+			faultWritten(c.b.o.Name, b)
+		}
 		c.out.give(b)
 	}
 }

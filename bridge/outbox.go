@@ -3,6 +3,9 @@ package bridge
 import (
 	"context"
 	"sync"
+
+	"gatewayd/faulthook"
+	"gatewayd/mqtt"
 )
 
 // outboxRoom is how many bytes may wait before the pump waits for the writer.
@@ -82,5 +85,25 @@ func (o *outbox) wait(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// faultWritten names the QoS 2 packets in b, which are written, as steps at
+// which a test may end the process.
+func faultWritten(bridge string, b []byte) {
+	for n := mqtt.Length(b); n > 0 && n <= len(b); n = mqtt.Length(b) {
+		switch mqtt.TypeOf(b[0]) {
+		case mqtt.PUBLISH:
+			if b[0]>>1&3 == 2 {
+				faulthook.At("bridge.publish.sent", bridge)
+			}
+		case mqtt.PUBREC:
+			faulthook.At("bridge.pubrec.sent", bridge)
+		case mqtt.PUBREL:
+			faulthook.At("bridge.pubrel.sent", bridge)
+		case mqtt.PUBCOMP:
+			faulthook.At("bridge.pubcomp.sent", bridge)
+		}
+		b = b[n:]
 	}
 }

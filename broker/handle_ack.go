@@ -62,6 +62,7 @@ func (c *conn) onPubrec(b []byte, t *turn) error {
 
 func (c *conn) received(t *turn, pid mqtt.PacketID, code mqtt.ReasonCode) error {
 	s := c.sess
+	s.fault("out.pubrec.received")
 	s.mu.Lock()
 	i := s.flow.findLocked(pid)
 	if i < 0 {
@@ -104,6 +105,7 @@ func (c *conn) received(t *turn, pid mqtt.PacketID, code mqtt.ReasonCode) error 
 	op.batch.Released(key, uint16(pid))
 	c.inboundOf().enqueue(op)
 	c.b.submitOrRetry(op)
+	s.fault("out.released.submitted")
 	return nil
 }
 
@@ -129,6 +131,9 @@ func (c *conn) answerRelease(t *turn, pid mqtt.PacketID, code mqtt.ReasonCode) e
 // never be repeated, not even after a power cut.
 func (op *pubOp) answerPubrel(t *turn) {
 	s := op.s
+	if op.fn != nil { // it was submitted
+		s.fault("out.released.durable")
+	}
 	if op.done != nil {
 		defer op.done(op.err)
 	}
@@ -158,6 +163,7 @@ func (c *conn) onPubcomp(b []byte, t *turn) error {
 }
 
 func (s *session) completed(t *turn, pid mqtt.PacketID) error {
+	s.fault("out.pubcomp.received")
 	s.mu.Lock()
 	i := s.flow.findLocked(pid)
 	if i < 0 {
@@ -184,6 +190,7 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 		return err
 	}
 	pid, s, in := t.rel.ID, c.sess, c.inboundOf()
+	s.fault("in.pubrel.received")
 	op := c.b.newOp()
 	op.c, op.s, op.pid, op.kind = c, s, pid, mqtt.PUBCOMP
 	s.mu.Lock()
@@ -213,6 +220,7 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 		s.mu.Unlock()
 		in.enqueue(op)
 		c.b.submitOrRetry(op)
+		s.fault("in.release.submitted")
 		return nil
 	default:
 		delete(s.holds, pid)

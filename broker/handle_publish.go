@@ -94,6 +94,7 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 		return c.refusePublish(t, p, code)
 	}
 	if p.QoS == 2 {
+		c.sess.fault("in.publish.received")
 		if done, err := c.repeated(t, p, r.topic); done || err != nil {
 			return err
 		}
@@ -268,6 +269,9 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 			return storeError(err)
 		}
 		return c.refusePublish(t, p, code)
+	}
+	if op.hold {
+		c.sess.fault("in.hold.submitted")
 	}
 	op.fn = (*turn).ackReceipt
 	if p.QoS == 0 {

@@ -119,7 +119,11 @@ func (op *pubOp) complete(t *turn) {
 		op.answer(t, c)
 	case mqtt.PUBREC:
 		if op.err == nil && op.hold {
+			if op.fn != nil { // it was submitted
+				op.s.fault("in.hold.durable")
+			}
 			t.lateDeliveries(op)
+			op.s.fault("in.hold.delivered")
 		}
 		joins := op.settleHold()
 		op.answer(t, c)
@@ -130,6 +134,9 @@ func (op *pubOp) complete(t *turn) {
 	case mqtt.PUBREL:
 		op.answerPubrel(t)
 	case mqtt.PUBCOMP:
+		if op.hold {
+			op.s.fault("in.release.durable")
+		}
 		joins := op.settleHold()
 		op.answer(t, c)
 		for _, j := range joins {
@@ -215,6 +222,7 @@ func (s *session) sendAckLocked(t *turn, kind mqtt.PacketType, pid mqtt.PacketID
 	c.out.buf = mqtt.AppendAck(c.out.buf, c.version, kind, pid, code)
 	c.wrote(t, len(c.out.buf)-before)
 	t.counts.packetsOut++
+	s.faultAnswered(t, kind)
 }
 
 // receiptQueue carries receipts from the store's deliverer, which must not be

@@ -49,6 +49,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 		op.kind = mqtt.PUBACK
 	default:
 		op.kind, op.hold = mqtt.PUBREC, true
+		s.fault("in.publish.received")
 		sum := digest(p.Topic, p.Payload)
 		s.mu.Lock()
 		if h, held := s.holds[pid]; held && (dup || h.digest == sum || h.state != holdDone) {
@@ -105,6 +106,9 @@ func (b *Broker) publishOrdered(t *turn, op *pubOp, p Publication, from origin, 
 			return err
 		}
 		op.fn = (*turn).ackReceipt
+		if op.hold {
+			op.s.fault("in.hold.submitted")
+		}
 	}
 	in.enqueue(op)
 	if !op.late {
@@ -124,6 +128,7 @@ func (b *Broker) publishOrdered(t *turn, op *pubOp, p Publication, from origin, 
 // be sent.
 func (l *Link) Release(pid mqtt.PacketID, done func(error)) {
 	s := l.s
+	s.fault("in.pubrel.received")
 	t := l.b.takeTurn()
 	defer l.b.giveTurn(t)
 	op := l.b.newOp()
@@ -145,6 +150,7 @@ func (l *Link) Release(pid mqtt.PacketID, done func(error)) {
 		l.in.enqueue(op)
 		s.mu.Unlock()
 		l.b.submitOrRetry(op)
+		s.fault("in.release.submitted")
 		return
 	case held:
 		delete(s.holds, pid)

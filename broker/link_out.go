@@ -129,6 +129,7 @@ func (l *Link) Ack(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 // failure: that ends the delivery.
 func (l *Link) Rec(pid mqtt.PacketID, code mqtt.ReasonCode, then func(error)) error {
 	s := l.s
+	s.fault("out.pubrec.received")
 	t := l.b.takeTurn()
 	defer l.b.giveTurn(t)
 	s.mu.Lock()
@@ -168,6 +169,7 @@ func (l *Link) Rec(pid mqtt.PacketID, code mqtt.ReasonCode, then func(error)) er
 	op.batch.Released(key, uint16(pid))
 	l.in.enqueue(op)
 	l.b.submitOrRetry(op)
+	s.fault("out.released.submitted")
 	return nil
 }
 

@@ -255,6 +255,9 @@ func (s *session) sendLocked(t *turn, o *outgoing, d *delivery) bool {
 	t.pending += n
 	t.counts.publishOut(n, len(o.view.Payload))
 	t.touch(c)
+	if d.qos == 2 {
+		s.faultSent(t, "out.publish.sent")
+	}
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatewayd/faulthook"
 	"gatewayd/mqtt"
 	"gatewayd/store"
 	"gatewayd/topic"
@@ -285,6 +286,7 @@ func (b *Broker) offer(t *turn, op *pubOp, rc *recipient) {
 		s.markLocked(t)
 		s.putInFlightLocked(t, d)
 	default:
+		s.fault("out.bind.durable")
 		i := f.findLocked(rc.pid)
 		if i < 0 {
 			break
@@ -387,6 +389,7 @@ func (op *pubOp) submit() error {
 	for i := range op.to {
 		op.to[i].id = op.batch.ID(op.to[i].copies)
 	}
+	op.faultBound("out.bind.submitted")
 	return nil
 }
 
@@ -420,9 +423,17 @@ func (t *turn) submitDone() {
 	if t.done.Len() == 0 {
 		return
 	}
-	if err := t.b.store.TrySubmit(&t.done, nil); errors.Is(err, store.ErrBusy) {
+	var submitted func()
+	var receipt func(store.Receipt)
+	if faulthook.Enabled {
+		submitted, receipt = t.faultDone()
+	}
+	if err := t.b.store.TrySubmit(&t.done, receipt); errors.Is(err, store.ErrBusy) {
 		t.b.leftover.Store(true)
 		return
+	}
+	if faulthook.Enabled {
+		submitted()
 	}
 	t.doneSubmitted()
 }

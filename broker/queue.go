@@ -151,6 +151,7 @@ func (b *Broker) refill(s *session) bool {
 		if err := b.store.Submit(b.ctx, &op.batch, op.receipt); err != nil {
 			b.receipts.add(op, store.Receipt{Err: err})
 		}
+		s.fault("out.refill.submitted")
 		s.mu.Lock()
 	} else {
 		op.free()
@@ -237,6 +238,7 @@ func (b *Broker) deniedItems(s *session, client *Client, items []store.Queued) [
 // boundReceipt sends QoS 2 deliveries whose packet ids are durable now.
 func (t *turn) boundReceipt(op *pubOp) {
 	s := op.s
+	s.fault("out.refill.durable")
 	s.mu.Lock()
 	f := s.flow
 	for i := range op.to {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"gatewayd/faulthook"
 	"gatewayd/mqtt"
 	"gatewayd/store"
 )
@@ -89,6 +90,9 @@ func (t *turn) flush() {
 	}
 	t.touched = t.touched[:0]
 	t.pending = 0
+	if faulthook.Enabled {
+		faulthook.Reached(t)
+	}
 	t.submitDone()
 	t.b.counts.add(&t.counts)
 }
