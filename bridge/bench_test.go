@@ -181,7 +181,7 @@ func BenchmarkOutward(b *testing.B) {
 	for qos := mqtt.QoS(0); qos <= 2; qos++ {
 		b.Run(fmt.Sprintf("gatewayd/qos%d", qos), func(b *testing.B) {
 			s := newSink(b)
-			g, _ := newGateway(b, "", broker.Options{Listeners: []broker.Listener{{Address: "127.0.0.1:0"}}, SysInterval: -1, MaxInflight: 500})
+			g, _ := newGateway(b, "", broker.Options{Listeners: []broker.Listener{{Address: "127.0.0.1:0"}}, SysInterval: -1, Rules: broker.Rules{MaxInflight: 500}})
 			br, stop := g.bridge(Options{Log: quiet, ReceiveMaximum: 500, Addresses: []string{s.l.Addr().String()}, Rules: []Rule{{Filter: "a/#", Direction: Out, QoS: qos}}})
 			waitConnected(b, br)
 			measure(b, s, g.Addr(0).String(), qos)
@@ -242,7 +242,7 @@ func BenchmarkDrain(b *testing.B) {
 	for qos := mqtt.QoS(1); qos <= 2; qos++ {
 		b.Run(fmt.Sprintf("qos%d", qos), func(b *testing.B) {
 			s := newSink(b)
-			g, _ := newGateway(b, b.TempDir(), broker.Options{Listeners: []broker.Listener{{Address: "127.0.0.1:0"}}, SysInterval: -1, MaxInflight: 500})
+			g, _ := newGateway(b, b.TempDir(), broker.Options{Listeners: []broker.Listener{{Address: "127.0.0.1:0"}}, SysInterval: -1, Rules: broker.Rules{MaxInflight: 500}})
 			br, stop := g.bridge(Options{Log: quiet, Start: Manual, ReceiveMaximum: 500, Addresses: []string{s.l.Addr().String()}, Rules: []Rule{{Filter: "a/#", Direction: Out, QoS: qos}}})
 			eventually(b, 5*time.Second, "waits", func() bool { return br.Status().State == Waiting })
 			pour(b, g.Addr(0).String(), qos, b.N)

@@ -93,7 +93,7 @@ func (ls *loops) take(fd int, sa syscall.Sockaddr, ln *listener) {
 		syscall.Close(fd)
 		return
 	}
-	if tcp && !ln.Delay {
+	if tcp && !ln.now().Delay {
 		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	}
 	if err := ls.pick().take(fd, nil, nil, ln, &Peer{Remote: remote}); err != nil {

@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,11 +130,6 @@ func New(o Options, st *store.Store) (*Broker, error) {
 
 // opt returns the options that hold now.
 func (b *Broker) opt() *Options { return b.options.Load() }
-
-// topicLimits are the bounds of topic names and filters.
-func (b *Broker) topicLimits() topic.Limits {
-	return topic.Limits{Bytes: topic.MaxBytes, Levels: b.opt().MaxTopicLevels, Wildcards: topic.DefaultLimits.Wildcards}
-}
 
 func (b *Broker) auth() Authorizer { return b.opt().Auth }
 
@@ -323,7 +321,7 @@ func (b *Broker) unmounted(s *session, name string) string {
 	return strings.TrimPrefix(name, s.mount)
 }
 
-func (c *conn) unmounted(name string) string { return strings.TrimPrefix(name, c.ln.MountPoint) }
+func (c *conn) unmounted(name string) string { return strings.TrimPrefix(name, c.set.MountPoint) }
 
 // goOn sends what waits for a session: its outbox has room again.
 func (b *Broker) goOn(t *turn, s *session) {
@@ -349,11 +347,21 @@ func (b *Broker) Kick(id string) bool {
 	return true
 }
 
-// Reload takes new options. Listeners stay as they are; rights hold for clients
-// already connected too.
+// Reload takes new options. Of listeners, told apart by their names, it takes
+// new Settings for the connections that come from then on; their rules hold for
+// the sessions there are too, as far as their clients were not told otherwise.
+// Rights hold for clients already connected.
 func (b *Broker) Reload(o Options) error {
 	old := b.opt()
-	o.Listeners, o.Clock = old.Listeners, old.Clock
+	given := o.Listeners
+	o.Listeners, o.Clock = slices.Clone(old.Listeners), old.Clock
+	for i := range o.Listeners {
+		for j := range given {
+			if cmp.Or(given[j].Name, given[j].Address) == o.Listeners[i].Name {
+				o.Listeners[i].Settings = given[j].Settings
+			}
+		}
+	}
 	if o.Log == nil {
 		o.Log = old.Log
 	}
@@ -362,9 +370,35 @@ func (b *Broker) Reload(o Options) error {
 		return fmt.Errorf("queue limits below zero: %d messages, %d bytes", o.Queue.Messages, o.Queue.Bytes)
 	}
 	b.options.Store(&o)
+	for i, ln := range b.listeners {
+		ln.settings.Store(&o.Listeners[i].Settings)
+	}
+	b.takeRules(&o)
 	b.gen.Add(1) // routes were found with the old rights
 	b.recheck()
 	return nil
+}
+
+// takeRules has every session go by the rules that hold now. What a client was
+// told at CONNACK stays as it is until it connects again.
+func (b *Broker) takeRules(o *Options) {
+	b.sessionsMu.RLock()
+	all := slices.Collect(maps.Values(b.sessions))
+	b.sessionsMu.RUnlock()
+	for _, s := range all {
+		s.mu.Lock()
+		if s.client == nil || s.gone || s.link != nil {
+			s.mu.Unlock()
+			continue
+		}
+		rules := o.rulesOf(s.client.Listener)
+		was := s.rules.Swap(rules)
+		key, durable := s.key, s.durable()
+		s.mu.Unlock()
+		if key != 0 && durable && was.Queue != rules.Queue {
+			b.store.SetLimits(key, rules.Queue.toStore())
+		}
+	}
 }
 
 // recheck closes the connections of clients that may not connect any more.

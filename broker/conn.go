@@ -54,6 +54,7 @@ type conn struct {
 	b    *Broker
 	tr   transport
 	ln   *listener
+	set  *Settings // the listener's when the connection came
 	peer *Peer
 
 	// The reader's own.
@@ -85,7 +86,7 @@ type conn struct {
 }
 
 func (c *conn) init(b *Broker, tr transport, ln *listener, p *Peer) {
-	c.b, c.tr, c.ln, c.peer = b, tr, ln, p
+	c.b, c.tr, c.ln, c.set, c.peer = b, tr, ln, ln.now(), p
 }
 
 // opened makes the broker know the connection. Call it before the first feed.
@@ -93,7 +94,7 @@ func (c *conn) opened() {
 	c.b.stats.sockets.Add(1)
 	c.b.stats.connectionsNow.Add(1)
 	c.lastPacket.Store(c.b.clock.Now())
-	c.b.wheel.schedule(c, c.b.opt().ConnectTimeout)
+	c.b.wheel.schedule(c, c.set.Rules.ConnectTimeout)
 }
 
 // discard undoes init for a connection that was never opened.
@@ -176,9 +177,9 @@ const maxConnect = 6 * 64 << 10
 // no more memory than any CONNECT needs.
 func (c *conn) maxIn() int {
 	if c.state == waiting {
-		return min(c.ln.MaxPacketSize, maxConnect)
+		return min(c.set.MaxPacketSize, maxConnect)
 	}
-	return c.ln.MaxPacketSize
+	return c.set.MaxPacketSize
 }
 
 // step handles one packet.
@@ -420,7 +421,7 @@ func (c *conn) timeout(t *turn) {
 			c.refuse(t, mqtt.NotAuthorized, errors.New("authentication not finished in time"))
 			return
 		}
-		c.b.wheel.schedule(c, c.b.opt().ConnectTimeout)
+		c.b.wheel.schedule(c, c.set.Rules.ConnectTimeout)
 	case connected:
 		if c.keepAlive == 0 {
 			return
@@ -442,7 +443,7 @@ func (c *conn) timeout(t *turn) {
 // drained is called by the transport when the outbox has room again.
 func (c *conn) drained(t *turn) {
 	c.lock()
-	want := c.wantDrain && c.waiting < c.b.opt().MaxOutbox/2
+	want := c.wantDrain && c.waiting < c.set.Rules.MaxOutbox/2
 	if want {
 		c.wantDrain = false
 	}

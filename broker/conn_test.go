@@ -10,8 +10,8 @@ import (
 // not copied again for each.
 func TestFeedBytewise(t *testing.T) {
 	l := Listener{}
-	l.Settings = l.Settings.withDefaults()
-	c := &conn{ln: &listener{Listener: l}, state: connected, version: mqtt.V5}
+	l.Settings = l.Settings.withDefaults(Rules{})
+	c := &conn{ln: &listener{Listener: l}, set: &l.Settings, state: connected, version: mqtt.V5}
 	b := (&mqtt.Publish{Topic: "t", Payload: make([]byte, 1<<20)}).Append(nil, mqtt.V5)
 	copies := 0
 	var last *byte

@@ -23,8 +23,8 @@ type recipient struct {
 }
 
 // effective is the QoS of a delivery [MQTT-3.8.4-8].
-func (b *Broker) effective(published, granted mqtt.QoS) mqtt.QoS {
-	if b.opt().UpgradeOutgoingQoS {
+func effective(published, granted mqtt.QoS, upgrade bool) mqtt.QoS {
+	if upgrade {
 		return granted
 	}
 	return min(published, granted)
@@ -43,7 +43,7 @@ func (b *Broker) fanOut(t *turn, r *route, from *session) {
 				continue // no local [MQTT-3.8.3-3]
 			}
 		}
-		qos := b.effective(published, tg.qos)
+		qos := effective(published, tg.qos, tg.upgrade)
 		if qos > 0 && tg.s.keeps.Load() {
 			continue
 		}
@@ -71,7 +71,7 @@ func (s *session) send0Locked(t *turn, o *outgoing, opts uint8, ids []uint32) {
 	if !s.onlineLocked() {
 		return
 	}
-	if c := s.conn; c != nil && c.waiting+len(o.view.Payload) > s.b.opt().MaxOutbox && c.waiting > 0 || s.b.memory.dropQoS0() {
+	if c := s.conn; c != nil && c.waiting+len(o.view.Payload) > s.rules.Load().MaxOutbox && c.waiting > 0 || s.b.memory.dropQoS0() {
 		t.counts.dropped++
 		return
 	}
@@ -89,7 +89,7 @@ func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 		s.launchLocked(t, o, d)
 		return
 	}
-	limits := &s.b.opt().Queue
+	limits := &s.rules.Load().Queue
 	size := int64(len(o.view.Payload))
 	if limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
 		f.dropExpiredLocked(t.now)
@@ -128,7 +128,7 @@ func (s *session) launchLocked(t *turn, o *outgoing, d delivery) {
 		t.counts.dropped++
 		return
 	}
-	if s.durable() || d.opts&optShared != 0 || s.b.opt().MaxInflightBytes > 0 {
+	if s.durable() || d.opts&optShared != 0 || s.rules.Load().MaxInflightBytes > 0 {
 		d.msg = o.keep()
 	} else {
 		d.msg = nil // the session ends with the connection: never sent again

@@ -15,7 +15,7 @@ import (
 // hands what is left to a transport. All that together may take ConnectTimeout.
 func (ln *listener) greet(ctx context.Context, nc net.Conn) {
 	p := &Peer{Remote: ln.remote(nc)}
-	nc.SetDeadline(time.Now().Add(ln.b.opt().ConnectTimeout))
+	nc.SetDeadline(time.Now().Add(ln.now().Rules.ConnectTimeout))
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	base := &baseConn{Conn: nc}
 	stack, err := ln.stack(ctx, base, p)

@@ -37,7 +37,7 @@ func (c *conn) exchanged(t *turn, step AuthStep) {
 		h.clientsTurn = true
 		c.parked = false
 		if c.state == connecting {
-			c.b.wheel.schedule(c, c.b.opt().ConnectTimeout)
+			c.b.wheel.schedule(c, c.set.Rules.ConnectTimeout)
 		}
 		c.unpark(t)
 	case step.Code.Failed():

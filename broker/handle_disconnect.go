@@ -48,7 +48,7 @@ func (c *conn) changeExpiry(asked uint32) error {
 		s.mu.Unlock()
 		return protocolError("a session that ends with its connection cannot be made to last")
 	}
-	expiry := c.b.expiryGranted(asked)
+	expiry := c.set.Rules.expiryGranted(asked)
 	if s.expiry == expiry {
 		s.mu.Unlock()
 		return nil

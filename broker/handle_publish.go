@@ -38,7 +38,7 @@ func (c *conn) onPublish(b []byte, t *turn) error {
 func (c *conn) wait(b []byte) {
 	in := c.inboundOf()
 	in.busy = append(in.busy, &busyPublish{append([]byte(nil), b...)})
-	if len(in.busy) >= c.b.opt().MaxInflight {
+	if len(in.busy) >= c.set.Rules.MaxInflight {
 		c.parked = true
 	}
 }
@@ -72,15 +72,15 @@ func (c *conn) retry(t *turn) {
 
 // publish checks and routes a PUBLISH. With ErrBusy nothing has happened.
 func (c *conn) publish(t *turn, p *mqtt.Publish) error {
-	ln := c.ln
+	set := c.set
 	name, err := c.topicOf(p)
 	if err != nil {
 		return err
 	}
-	if p.QoS > *ln.MaxQoS { // [MQTT-3.2.2-11]
+	if p.QoS > *set.MaxQoS { // [MQTT-3.2.2-11]
 		return reasonError(mqtt.QoSNotSupported, "QoS %d is not available", p.QoS)
 	}
-	if p.Retain && ln.NoRetain { // [MQTT-3.2.2-14]
+	if p.Retain && set.NoRetain { // [MQTT-3.2.2-14]
 		return reasonError(mqtt.RetainNotSupported, "retained messages are not available")
 	}
 	if p.Properties != nil && len(p.Properties.SubscriptionIDs) > 0 { // [MQTT-3.3.4-6]
@@ -118,8 +118,8 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 
 // admit finds the route and asks whether the client may publish there.
 func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.ReasonCode, error) {
-	if c.ln.MountPoint != "" {
-		name = c.ln.MountPoint + name
+	if c.set.MountPoint != "" {
+		name = c.set.MountPoint + name
 	}
 	last := c.lastPub
 	if last != nil && !p.Retain && last.topic == name && last.gen == c.b.gen.Load() && !c.b.memory.refusePublishers() {
@@ -128,7 +128,7 @@ func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.Reason
 	r := t.cached(name)
 	if r == nil {
 		// A name that is known was checked before.
-		if err := c.b.checkName(name); err != nil {
+		if err := c.checkName(name); err != nil {
 			if errors.Is(err, topic.ErrLevels) {
 				return nil, mqtt.TopicNameInvalid, nil // not wrong, but more than we take
 			}
@@ -164,13 +164,13 @@ func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
 	if p.Properties == nil || p.Properties.TopicAlias == 0 {
 		return p.Topic, nil
 	}
-	alias, max := p.Properties.TopicAlias, *c.ln.MaxTopicAlias
+	alias, max := p.Properties.TopicAlias, *c.set.MaxTopicAlias
 	if alias > max { // [MQTT-3.3.2-9]
 		return "", reasonError(mqtt.TopicAliasInvalid, "topic alias %d is above %d", alias, max)
 	}
 	in := c.inboundOf()
 	if p.Topic != "" {
-		if err := c.b.checkName(p.Topic); err != nil {
+		if err := c.checkName(p.Topic); err != nil {
 			return "", err
 		}
 		for len(in.aliases) < int(alias) {
@@ -186,9 +186,9 @@ func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
 	return in.aliases[alias-1], nil
 }
 
-// checkName checks a topic name within the broker's bounds.
-func (b *Broker) checkName(name string) error {
-	if err := b.topicLimits().Name(name); err != nil {
+// checkName checks a topic name within the listener's bounds.
+func (c *conn) checkName(name string) error {
+	if err := c.set.Rules.limits().Name(name); err != nil {
 		return &mqtt.ReasonError{Code: mqtt.TopicNameInvalid, Err: err}
 	}
 	return nil
@@ -229,7 +229,7 @@ func (c *conn) refusePublish(t *turn, p *mqtt.Publish, code mqtt.ReasonCode) err
 // route decides on t.out, a message of this client.
 func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 	from := origin{s: c.sess, client: c.client}
-	if p.QoS == 0 && !p.Retain && len(r.groups) == 0 && !c.b.opt().QueueQoS0 && !c.b.opt().UpgradeOutgoingQoS {
+	if p.QoS == 0 && !p.Retain && r.simple {
 		c.b.fanOut(t, r, c.sess)
 		return nil
 	}
@@ -343,8 +343,8 @@ func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, op *pubOp, from origin) e
 func (c *conn) quota() error {
 	n := c.in.pending()
 	if c.version == mqtt.V5 {
-		if n >= c.b.opt().MaxInflight {
-			return reasonError(mqtt.ReceiveMaximumExceeded, "more than %d messages under way", c.b.opt().MaxInflight)
+		if n >= c.set.Rules.MaxInflight {
+			return reasonError(mqtt.ReceiveMaximumExceeded, "more than %d messages under way", c.set.Rules.MaxInflight)
 		}
 		return nil
 	}

@@ -18,7 +18,7 @@ func (c *conn) onSubscribe(b []byte, t *turn) error {
 	var id uint32
 	if p.Properties != nil && len(p.Properties.SubscriptionIDs) > 0 {
 		id = p.Properties.SubscriptionIDs[0]
-		if c.ln.RefuseSubscriptionID {
+		if c.set.RefuseSubscriptionID {
 			return reasonError(mqtt.SubIDsNotSupported, "subscription identifiers are not available")
 		}
 	}
@@ -50,8 +50,8 @@ func (c *conn) onSubscribe(b []byte, t *turn) error {
 
 // subscribe makes one subscription. A nil subscription was refused with code.
 func (c *conn) subscribe(q mqtt.Request, id uint32, batch *store.Batch) (sub, old *subscription, code mqtt.ReasonCode, err error) {
-	ln, s := c.ln, c.sess
-	group, filter, shared, err := c.b.topicLimits().Share(q.Filter)
+	set, s := c.set, c.sess
+	group, filter, shared, err := set.Rules.limits().Share(q.Filter)
 	switch {
 	case err != nil:
 		if c.version != mqtt.V5 { // [MQTT-4.7.1-2]: not a filter at all
@@ -60,23 +60,23 @@ func (c *conn) subscribe(q mqtt.Request, id uint32, batch *store.Batch) (sub, ol
 		return nil, nil, mqtt.TopicFilterInvalid, nil
 	case shared && q.Options.NoLocal(): // [MQTT-3.8.3-4]
 		return nil, nil, 0, protocolError("no local on a shared subscription")
-	case shared && ln.RefuseSharedSubs:
+	case shared && set.RefuseSharedSubs:
 		return nil, nil, mqtt.SharedSubsNotSupported, nil
-	case ln.RefuseWildcardSubs && topic.HasWildcard(filter):
+	case set.RefuseWildcardSubs && topic.HasWildcard(filter):
 		return nil, nil, mqtt.WildcardSubsNotSupported, nil
 	case !c.b.maySubscribe(c.client, filter, q.Options.QoS()):
 		return nil, nil, mqtt.NotAuthorized, nil
 	}
-	qos := min(q.Options.QoS(), *ln.MaxQoS)
+	qos := min(q.Options.QoS(), *set.MaxQoS)
 	sub = &subscription{
 		s: s, name: q.Filter, filter: filter, id: id,
 		opts: subOptions(q.Options.WithQoS(qos)),
 	}
-	if ln.MountPoint != "" {
-		sub.filter = ln.MountPoint + filter
+	if set.MountPoint != "" {
+		sub.filter = set.MountPoint + filter
 	}
 	s.mu.Lock()
-	if max := c.b.opt().MaxSubscriptions; max > 0 && len(s.subs) >= max && s.findLocked(sub.name) < 0 {
+	if max := set.Rules.MaxSubscriptions; max > 0 && len(s.subs) >= max && s.findLocked(sub.name) < 0 {
 		s.mu.Unlock()
 		return nil, nil, mqtt.QuotaExceeded, nil
 	}

@@ -53,7 +53,7 @@ func (c *conn) onConnect(b []byte, t *turn) error {
 	c.state = connecting
 	h := &handshake{p: p}
 	c.hs = h
-	if v := c.ln.Versions; len(v) > 0 && !slices.Contains(v, p.Version) {
+	if v := c.set.Versions; len(v) > 0 && !slices.Contains(v, p.Version) {
 		return reasonError(mqtt.UnsupportedProtocolVersion, "%v is not accepted here", p.Version)
 	}
 	if c.b.memory.refuseConnections() {
@@ -74,6 +74,7 @@ func (c *conn) onConnect(b []byte, t *turn) error {
 // identify settles client id and user name.
 func (c *conn) identify(h *handshake) error {
 	p, ln := h.p, c.ln
+	set := c.set
 	id, username, hasUsername := p.ClientID, p.Username, p.HasUsername
 	if ln.Identity != IdentityNone {
 		if c.peer.CertName == "" {
@@ -82,21 +83,21 @@ func (c *conn) identify(h *handshake) error {
 		username, hasUsername = c.peer.CertName, true
 	}
 	switch {
-	case p.Version == mqtt.V31 && (id == "" || len([]rune(id)) > 23 && !p.Bridge && ln.RefuseEmptyClientID):
+	case p.Version == mqtt.V31 && (id == "" || len([]rune(id)) > 23 && !p.Bridge && set.RefuseEmptyClientID):
 		return reasonError(mqtt.ClientIDNotValid, "client id of MQTT 3.1 is empty or too long")
-	case ln.UsernameAsClientID:
+	case set.UsernameAsClientID:
 		if username == "" {
 			return reasonError(mqtt.ClientIDNotValid, "no user name to use as client id")
 		}
 		id = username
-	case id == "" && ln.RefuseEmptyClientID:
+	case id == "" && set.RefuseEmptyClientID:
 		return reasonError(mqtt.ClientIDNotValid, "client id is empty")
 	case id == "" && p.Version == mqtt.V311 && !p.CleanStart: // [MQTT-3.1.3-8]
 		return reasonError(mqtt.ClientIDNotValid, "client id is empty and the session is not clean")
 	case id == "": // [MQTT-3.1.3-6]
 		var r [16]byte
 		rand.Read(r[:])
-		id, h.assigned = ln.AutoIDPrefix+strings.ToUpper(hex.EncodeToString(r[:])), true
+		id, h.assigned = set.AutoIDPrefix+strings.ToUpper(hex.EncodeToString(r[:])), true
 	}
 	if strings.ContainsAny(id, "+#") && c.b.auth() != nil {
 		// Rights may be given by %c: such an id would widen them.
@@ -107,7 +108,7 @@ func (c *conn) identify(h *handshake) error {
 			ID: id, Username: username, Listener: ln.Name, Remote: c.peer.Remote,
 			Version: p.Version, TLS: c.peer.TLS, CertName: c.peer.CertName,
 		},
-		Password: p.Password, HasUsername: hasUsername, HasPassword: p.HasPassword, Anonymous: ln.Anonymous,
+		Password: p.Password, HasUsername: hasUsername, HasPassword: p.HasPassword, Anonymous: set.Anonymous,
 	}
 	return nil
 }
@@ -117,9 +118,9 @@ func (c *conn) checkWill(w *mqtt.Will) error {
 	switch {
 	case w == nil:
 		return nil
-	case w.QoS > *c.ln.MaxQoS: // [MQTT-3.2.2-12]
+	case w.QoS > *c.set.MaxQoS: // [MQTT-3.2.2-12]
 		return reasonError(mqtt.QoSNotSupported, "will with QoS %d", w.QoS)
-	case w.Retain && c.ln.NoRetain: // [MQTT-3.2.2-13]
+	case w.Retain && c.set.NoRetain: // [MQTT-3.2.2-13]
 		return reasonError(mqtt.RetainNotSupported, "retained will")
 	}
 	if err := topic.ValidName(w.Topic); err != nil {
@@ -162,7 +163,7 @@ func (c *conn) authenticated(t *turn, r ConnectResult) {
 	if r.Username != "" {
 		client.Username = r.Username
 	}
-	if c.ln.UsernameAsClientID && r.Username != "" {
+	if c.set.UsernameAsClientID && r.Username != "" {
 		client.ID = r.Username
 	}
 	c.client = &client
@@ -238,7 +239,7 @@ func (c *conn) accept(t *turn) {
 	h, s, b := c.hs, c.sess, c.b
 	p := h.p
 	if h.limits {
-		b.limit(s.key)
+		b.store.SetLimits(s.key, c.set.Rules.Queue.toStore())
 	}
 	ack := &mqtt.Connack{SessionPresent: h.present}
 	if c.version == mqtt.V5 {
@@ -290,40 +291,40 @@ func (c *conn) accept(t *turn) {
 // connackProperties tells an MQTT 5 client how this server differs from what it
 // may assume [MQTT5 3.2.2.3].
 func (c *conn) connackProperties(h *handshake) *mqtt.Properties {
-	ln, o := c.ln, c.b.opt()
+	set, o := c.set, c.b.opt()
 	p := &mqtt.Properties{
-		ReceiveMaximum:    uint16(o.MaxInflight),
-		MaximumPacketSize: uint32(ln.MaxPacketSize),
-		TopicAliasMaximum: *ln.MaxTopicAlias,
+		ReceiveMaximum:    uint16(set.Rules.MaxInflight),
+		MaximumPacketSize: uint32(set.MaxPacketSize),
+		TopicAliasMaximum: *set.MaxTopicAlias,
 		AuthMethod:        h.method,
 		AuthData:          h.authData,
 	}
-	set := func(id mqtt.PropertyID) { p.Present |= mqtt.PropertiesOf(id) }
-	if *ln.MaxQoS < 2 { // [MQTT-3.2.2-9]
-		p.MaximumQoS = byte(*ln.MaxQoS)
-		set(mqtt.PropMaximumQoS)
+	has := func(id mqtt.PropertyID) { p.Present |= mqtt.PropertiesOf(id) }
+	if *set.MaxQoS < 2 { // [MQTT-3.2.2-9]
+		p.MaximumQoS = byte(*set.MaxQoS)
+		has(mqtt.PropMaximumQoS)
 	}
-	if ln.NoRetain {
-		set(mqtt.PropRetainAvailable)
+	if set.NoRetain {
+		has(mqtt.PropRetainAvailable)
 	}
-	if ln.RefuseSharedSubs {
-		set(mqtt.PropSharedSubAvailable)
+	if set.RefuseSharedSubs {
+		has(mqtt.PropSharedSubAvailable)
 	}
-	if ln.RefuseWildcardSubs {
-		set(mqtt.PropWildcardSubAvailable)
+	if set.RefuseWildcardSubs {
+		has(mqtt.PropWildcardSubAvailable)
 	}
-	if ln.RefuseSubscriptionID {
-		set(mqtt.PropSubIDsAvailable)
+	if set.RefuseSubscriptionID {
+		has(mqtt.PropSubIDsAvailable)
 	}
 	if h.assigned { // [MQTT-3.2.2-16]
 		p.AssignedClientID = c.client.ID
 	}
-	if kept := keepAliveOf(h.p, ln); kept != h.p.KeepAlive { // [MQTT-3.2.2-21]
+	if kept := keepAliveOf(h.p, set); kept != h.p.KeepAlive { // [MQTT-3.2.2-21]
 		p.ServerKeepAlive = kept
 	}
 	if asked := expiryAsked(h.p); c.sess.expiry != asked {
 		p.SessionExpiry = c.sess.expiry
-		set(mqtt.PropSessionExpiry)
+		has(mqtt.PropSessionExpiry)
 	}
 	if req := h.p.Properties; req != nil && req.RequestResponseInfo == 1 && o.ResponseInfo != "" {
 		p.ResponseInfo = strings.NewReplacer("%c", c.client.ID, "%u", c.client.Username).Replace(o.ResponseInfo)
@@ -332,8 +333,8 @@ func (c *conn) connackProperties(h *handshake) *mqtt.Properties {
 }
 
 // keepAliveOf is the keep alive that holds, in seconds.
-func keepAliveOf(p *mqtt.Connect, ln *listener) uint16 {
-	if max := ln.MaxKeepAlive; max > 0 && p.Version == mqtt.V5 && (p.KeepAlive == 0 || p.KeepAlive > max) {
+func keepAliveOf(p *mqtt.Connect, set *Settings) uint16 {
+	if max := set.MaxKeepAlive; max > 0 && p.Version == mqtt.V5 && (p.KeepAlive == 0 || p.KeepAlive > max) {
 		return max
 	}
 	return p.KeepAlive
@@ -355,8 +356,8 @@ func expiryAsked(p *mqtt.Connect) uint32 {
 }
 
 // expiryGranted bounds what is asked for.
-func (b *Broker) expiryGranted(asked uint32) uint32 {
-	if max := b.opt().SessionExpiryMax; max > 0 {
+func (r *Rules) expiryGranted(asked uint32) uint32 {
+	if max := r.SessionExpiryMax; max > 0 {
 		return min(asked, uint32(min(max.Seconds(), neverExpires-1)))
 	}
 	return asked

@@ -15,22 +15,17 @@ import (
 
 // listener is an open Listener.
 type listener struct {
-	Listener
-	b     *Broker
-	net   net.Listener
-	count atomic.Int32 // connections open
+	Listener // its Settings are those of the start; now has those that hold
+	b        *Broker
+	net      net.Listener
+	settings atomic.Pointer[Settings]
+	count    atomic.Int32 // connections open
 }
 
 // open opens the listener's socket.
 func (b *Broker) open(l Listener) (*listener, error) {
-	l.Settings = l.Settings.withDefaults()
-	if l.Name == "" {
-		l.Name = l.Address
-	}
-	if l.Path == "" {
-		l.Path = "/mqtt"
-	}
 	ln := &listener{Listener: l, b: b, net: l.Opened}
+	ln.settings.Store(&l.Settings)
 	if ln.net == nil {
 		var err error
 		if ln.net, err = listen(l); err != nil {
@@ -77,14 +72,17 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
+// now returns the settings that hold for connections that come.
+func (ln *listener) now() *Settings { return ln.settings.Load() }
+
 // wrapped says whether more than bytes of MQTT come out of the socket.
 func (ln *listener) wrapped() bool { return ln.TLS != nil || ln.WebSocket || ln.Proxy }
 
 // admit counts a new connection in, unless a bound is reached.
 func (ln *listener) admit() bool {
-	o := ln.b.opt()
+	o, max := ln.b.opt(), ln.now().MaxConnections
 	n, all := ln.count.Add(1), ln.b.stats.admitted.Add(1)
-	if ln.MaxConnections > 0 && int(n) > ln.MaxConnections ||
+	if max > 0 && int(n) > max ||
 		o.MaxConnections > 0 && all > int64(o.MaxConnections) ||
 		ln.b.memory.refuseConnections() {
 		ln.leave()
@@ -125,7 +123,7 @@ func (ln *listener) serve(ctx context.Context) error {
 			nc.Close()
 			continue
 		}
-		if tcp, ok := nc.(*net.TCPConn); ok && ln.Delay {
+		if tcp, ok := nc.(*net.TCPConn); ok && ln.now().Delay {
 			tcp.SetNoDelay(false)
 		}
 		go ln.greet(ctx, nc)

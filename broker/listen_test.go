@@ -403,7 +403,7 @@ func TestRefusedConnections(t *testing.T) {
 	p := newPKI(t)
 	required := p.server.Clone()
 	required.ClientAuth = tls.RequireAndVerifyClientCert
-	b := serve(t, Options{ConnectTimeout: 300 * time.Millisecond, Listeners: []Listener{
+	b := serve(t, Options{Rules: Rules{ConnectTimeout: 300 * time.Millisecond}, Listeners: []Listener{
 		{Name: "tcp", Address: "127.0.0.1:0"},
 		{Name: "tls", Address: "127.0.0.1:0", TLS: required},
 		{Name: "ws", Address: "127.0.0.1:0", WebSocket: true},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"gatewayd/mqtt"
@@ -25,18 +26,50 @@ type Options struct {
 	// every connection has a goroutine as on other systems.
 	Loops int
 
-	// ConnectTimeout is how long a connection may take to send CONNECT; 0: 10 s.
-	ConnectTimeout time.Duration
+	// Rules hold for listeners that have none of their own, for Links, and for
+	// sessions whose listener is not there any more.
+	Rules
+
 	// MaxConnections bounds the connections of all listeners; 0: no bound.
 	MaxConnections int
-	// MaxOutbox bounds the bytes that wait for one slow connection. Beyond it
-	// QoS 0 is dropped and counted, QoS 1 and 2 stay queued; 0: 2 MiB.
-	MaxOutbox int
 	// MemoryLimit degrades the broker in this order as its memory nears it: at
 	// 85 % new connections are refused, at 92 % QoS 0 is dropped, at 97 %
 	// publishers are refused. In bytes; 0: no limit.
 	MemoryLimit int64
 
+	// CheckRetainSource asks Auth again whether the publisher of a retained
+	// message may still publish it, whenever it is replayed.
+	CheckRetainSource bool
+	// RetainExpiry drops retained messages of that age; 0: never.
+	RetainExpiry time.Duration
+	// MaxRetained bounds the number of retained messages; 0: no bound.
+	MaxRetained int
+	// RetainLazy makes retained messages of QoS 1 and 2 as lazy as those of QoS
+	// 0: an explicit opt-out of durability.
+	RetainLazy bool
+	// RetainMemory never writes the clients' retained messages: they are gone
+	// after a restart.
+	RetainMemory bool
+	// SysInterval is the time between two rounds of $SYS; 0: 10 s, negative: no
+	// $SYS.
+	SysInterval time.Duration
+	// ResponseInfo is the response information for clients that ask; %c is the
+	// client id, %u the user name. Empty: none is given.
+	ResponseInfo string
+	// ServerReference is sent when the broker shuts down or refuses for load.
+	ServerReference string
+	// Version is what $SYS/broker/version says.
+	Version string
+}
+
+// Rules are what holds for a client and for its session: those of the listener
+// that it came through last.
+type Rules struct {
+	// ConnectTimeout is how long a connection may take to send CONNECT; 0: 10 s.
+	ConnectTimeout time.Duration
+	// MaxOutbox bounds the bytes that wait for one slow connection. Beyond it
+	// QoS 0 is dropped and counted, QoS 1 and 2 stay queued; 0: 2 MiB.
+	MaxOutbox int
 	// MaxInflight is the number of QoS 1 and 2 messages under way to a client,
 	// and the Receive Maximum the broker announces; 0: 20.
 	MaxInflight int
@@ -52,35 +85,12 @@ type Options struct {
 	// AllowDuplicates sends a message once for each overlapping subscription of a
 	// session that ends with its connection; durable ones get one copy.
 	AllowDuplicates bool
-	// CheckRetainSource asks Auth again whether the publisher of a retained
-	// message may still publish it, whenever it is replayed.
-	CheckRetainSource bool
 	// SessionExpiryMax bounds the life of a session that is away; 0: none.
 	SessionExpiryMax time.Duration
-	// RetainExpiry drops retained messages of that age; 0: never.
-	RetainExpiry time.Duration
-	// MaxRetained bounds the number of retained messages; 0: no bound.
-	MaxRetained int
-	// RetainLazy makes retained messages of QoS 1 and 2 as lazy as those of QoS
-	// 0: an explicit opt-out of durability.
-	RetainLazy bool
-	// RetainMemory never writes the clients' retained messages: they are gone
-	// after a restart.
-	RetainMemory bool
-	// SysInterval is the time between two rounds of $SYS; 0: 10 s, negative: no
-	// $SYS.
-	SysInterval time.Duration
 	// MaxTopicLevels bounds the levels of names and filters; 0: 200.
 	MaxTopicLevels int
 	// MaxSubscriptions bounds the subscriptions of one session; 0: no bound.
 	MaxSubscriptions int
-	// ResponseInfo is the response information for clients that ask; %c is the
-	// client id, %u the user name. Empty: none is given.
-	ResponseInfo string
-	// ServerReference is sent when the broker shuts down or refuses for load.
-	ServerReference string
-	// Version is what $SYS/broker/version says.
-	Version string
 }
 
 // QueueLimits bound a session's queue; zero fields do not.
@@ -125,8 +135,6 @@ type Listener struct {
 	// nil: the common name, whatever Identity says.
 	Identity Identity
 	CertName func(*x509.Certificate) (string, error)
-	// Delay turns Nagle's algorithm on (Mosquitto's set_tcp_nodelay false).
-	Delay bool
 
 	Settings
 }
@@ -141,8 +149,10 @@ const (
 	IdentitySubject                 // the certificate's whole subject
 )
 
-// Settings are a listener's own rules.
+// Settings are what a listener has of its own. Broker.Reload changes them for
+// the connections that come from then on.
 type Settings struct {
+	Rules                *Rules // nil: Options.Rules
 	Anonymous            bool   // clients without a user name may connect (told to Auth)
 	MaxConnections       int    // 0: no bound
 	MountPoint           string // put before every topic of the listener's clients
@@ -156,6 +166,7 @@ type Settings struct {
 	AutoIDPrefix         string         // of assigned client ids; empty: "auto-"
 	UsernameAsClientID   bool           // the client id is the user name
 	Versions             []mqtt.Version // accepted; empty: all
+	Delay                bool           // Nagle's algorithm is on: set_tcp_nodelay false
 	RefuseSharedSubs     bool
 	RefuseWildcardSubs   bool
 	RefuseSubscriptionID bool
@@ -168,16 +179,49 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = NewClock()
 	}
-	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
-	o.MaxOutbox = cmp.Or(o.MaxOutbox, 2<<20)
-	o.MaxInflight = min(cmp.Or(o.MaxInflight, 20), 65535)
+	o.Rules = o.Rules.withDefaults()
+	o.Listeners = slices.Clone(o.Listeners)
+	for i := range o.Listeners {
+		l := &o.Listeners[i]
+		l.Name = cmp.Or(l.Name, l.Address)
+		l.Path = cmp.Or(l.Path, "/mqtt")
+		l.Settings = l.Settings.withDefaults(o.Rules)
+	}
 	o.SysInterval = cmp.Or(o.SysInterval, 10*time.Second)
-	o.MaxTopicLevels = cmp.Or(o.MaxTopicLevels, topic.DefaultLimits.Levels)
 	o.Version = cmp.Or(o.Version, "gatewayd")
 	return o
 }
 
-func (s Settings) withDefaults() Settings {
+func (r Rules) withDefaults() Rules {
+	r.ConnectTimeout = cmp.Or(r.ConnectTimeout, 10*time.Second)
+	r.MaxOutbox = cmp.Or(r.MaxOutbox, 2<<20)
+	r.MaxInflight = min(cmp.Or(r.MaxInflight, 20), 65535)
+	r.MaxTopicLevels = cmp.Or(r.MaxTopicLevels, topic.DefaultLimits.Levels)
+	return r
+}
+
+// rulesOf are the rules of the listener with that name, or the general ones.
+func (o *Options) rulesOf(listener string) *Rules {
+	for i := range o.Listeners {
+		if o.Listeners[i].Name == listener && listener != "" {
+			return o.Listeners[i].Rules
+		}
+	}
+	return &o.Rules
+}
+
+// limits are the bounds of topic names and filters.
+func (r *Rules) limits() topic.Limits {
+	return topic.Limits{Bytes: topic.MaxBytes, Levels: r.MaxTopicLevels, Wildcards: topic.DefaultLimits.Wildcards}
+}
+
+// withDefaults completes a listener's settings; general are the rules of those
+// that have none.
+func (s Settings) withDefaults(general Rules) Settings {
+	if s.Rules != nil {
+		general = s.Rules.withDefaults()
+	}
+	s.Rules = &general
 	if s.MaxQoS == nil {
 		s.MaxQoS = ptr(mqtt.QoS(2))
 	}

@@ -78,7 +78,7 @@ func (s *session) openLocked() bool {
 	if len(f.flight)+f.reserved >= int(s.window) {
 		return false
 	}
-	max := s.b.opt().MaxInflightBytes
+	max := s.rules.Load().MaxInflightBytes
 	return max == 0 || f.bytes < max || len(f.flight) == 0
 }
 
@@ -87,7 +87,7 @@ func (s *session) roomLocked() bool {
 	if s.conn == nil {
 		return true
 	}
-	if s.conn.waiting < s.b.opt().MaxOutbox {
+	if s.conn.waiting < s.rules.Load().MaxOutbox {
 		return true
 	}
 	s.conn.wantDrain = true

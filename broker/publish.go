@@ -103,7 +103,7 @@ type origin struct {
 // it. It reserves places in the outflows of durable sessions; undo gives them
 // back. Nothing is decided yet.
 func (b *Broker) prepare(t *turn, op *pubOp, r *route, from origin) {
-	o, opt := &t.out, b.opt()
+	o := &t.out
 	op.route, op.qos = r, o.view.QoS
 	op.late = op.qos == 2
 	for i := range r.targets {
@@ -116,8 +116,8 @@ func (b *Broker) prepare(t *turn, op *pubOp, r *route, from origin) {
 		if !tg.s.keeps.Load() {
 			continue
 		}
-		qos := b.effective(o.view.QoS, tg.qos)
-		if qos == 0 && !opt.QueueQoS0 {
+		qos := effective(o.view.QoS, tg.qos, tg.upgrade)
+		if qos == 0 && !tg.queue0 {
 			continue
 		}
 		rc := recipient{s: tg.s, qos: qos, ids: tg.ids}
@@ -127,11 +127,11 @@ func (b *Broker) prepare(t *turn, op *pubOp, r *route, from origin) {
 		op.reserve(rc)
 	}
 	for _, g := range r.groups {
-		if rc, ok := g.choose(b, o.topic, b.effective(o.view.QoS, g.qos())); ok {
+		if rc, ok := g.choose(b, o.topic, o.view.QoS); ok {
 			if !o.view.Retain {
 				rc.opts &^= optRetain
 			}
-			if rc.s.keeps.Load() && (rc.qos > 0 || opt.QueueQoS0) {
+			if rc.s.keeps.Load() && (rc.qos > 0 || rc.s.rules.Load().QueueQoS0) {
 				for i := range op.to {
 					if op.to[i].s == rc.s {
 						rc.copies++

@@ -53,7 +53,7 @@ func (s *session) aheadLocked() int { return min(aheadWindows*int(s.window), 256
 // flight.
 func (s *session) takesMoreLocked() bool {
 	f := s.flow
-	max := s.b.opt().MaxInflightBytes
+	max := s.rules.Load().MaxInflightBytes
 	switch {
 	case len(f.flight) == 0:
 		return true
@@ -277,13 +277,20 @@ func (s *session) markLocked(t *turn) {
 	t.done.Mark(s.key, uint16(f.mark))
 }
 
-// limit gives the store the bounds of a session's queue.
-func (b *Broker) limit(key store.SessionID) {
-	q := b.opt().Queue
+// toStore are the bounds as the store has them.
+func (q QueueLimits) toStore() store.Limits {
+	return store.Limits{Messages: q.Messages, Bytes: q.Bytes, Age: q.Age.Milliseconds(), OnFull: store.OnFull(q.OnFull)}
+}
+
+// limit gives the store the general bounds of a session's queue.
+func (b *Broker) limit(key store.SessionID) { b.limitTo(key, b.opt().Queue) }
+
+// limitTo gives the store the bounds of a session's queue.
+func (b *Broker) limitTo(key store.SessionID, q QueueLimits) {
 	if q == (QueueLimits{}) {
 		return
 	}
-	b.store.SetLimits(key, store.Limits{Messages: q.Messages, Bytes: q.Bytes, Age: q.Age.Milliseconds(), OnFull: store.OnFull(q.OnFull)})
+	b.store.SetLimits(key, q.toStore())
 }
 
 // leaveGroups hands what shared subscriptions had queued for s to other members:

@@ -30,6 +30,21 @@ func (b *Broker) noteAwayLocked(s *session, since int64) {
 	b.away.put(s.key, since)
 }
 
+// originLocked is where the session's client came from, as the store keeps it:
+// the mount point of its topics, and the listener whose rules hold.
+func (s *session) originLocked() []byte {
+	if s.client.Listener == "" {
+		return []byte(s.mount)
+	}
+	return []byte(s.mount + "\x00" + s.client.Listener)
+}
+
+// originOf is the inverse of originLocked.
+func originOf(data []byte) (mount, listener string) {
+	mount, listener, _ = strings.Cut(string(data), "\x00")
+	return mount, listener
+}
+
 // restore loads what the store has. It runs before anything else does.
 func (b *Broker) restore() error {
 	byKey := make(map[store.SessionID]*session)
@@ -48,8 +63,12 @@ func (b *Broker) restore() error {
 			return nil
 		},
 		Session: func(r store.Session, mark uint16) error {
-			s := &session{b: b, id: r.ClientID, key: r.ID, expiry: r.ExpiryInterval, version: mqtt.Version(r.Version), mount: string(r.Data)}
-			s.client = &Client{ID: r.ClientID, Username: r.User, Version: s.version}
+			s := b.newSession(r.ClientID)
+			s.key, s.expiry, s.version = r.ID, r.ExpiryInterval, mqtt.Version(r.Version)
+			mount, listener := originOf(r.Data)
+			s.mount = mount
+			s.rules.Store(b.opt().rulesOf(listener))
+			s.client = &Client{ID: r.ClientID, Username: r.User, Version: s.version, Listener: listener}
 			s.keeps.Store(s.expiry > 0)
 			s.inStore = s.expiry > 0
 			f := s.outLocked()
@@ -118,7 +137,7 @@ func (b *Broker) restore() error {
 	}
 	now := b.clock.Now()
 	for id, s := range byKey {
-		b.limit(id)
+		b.limitTo(id, s.rules.Load().Queue)
 		s.goneAt = now
 		if since := away[id]; since > 0 {
 			s.goneAt, s.noted = since, true

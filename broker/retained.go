@@ -258,7 +258,7 @@ func (s *session) replayLocked(t *turn, m *message, sub *subscription) {
 	if m.expired(t.now) || sub.opts.noLocal() && m.publisher == s.id {
 		return
 	}
-	d := delivery{opts: optRetain | optReplay, qos: s.b.effective(m.QoS, sub.opts.qos())}
+	d := delivery{opts: optRetain | optReplay, qos: effective(m.QoS, sub.opts.qos(), s.rules.Load().UpgradeOutgoingQoS)}
 	if sub.id != 0 {
 		d.ids = []uint32{sub.id}
 	}

@@ -14,14 +14,19 @@ type route struct {
 	topic   string
 	targets []target
 	groups  []*shareGroup
+	// simple says that QoS 0 goes to all of them at QoS 0 or not at all.
+	simple bool
 }
 
 // target is one session that wants a topic, all its matching subscriptions
 // merged [MQTT-3.3.4-2].
 type target struct {
-	s     *session
-	qos   mqtt.QoS // the highest
-	rap   bool
+	s   *session
+	qos mqtt.QoS // the highest
+	rap bool
+	// Of the session's rules.
+	queue0, upgrade bool
+
 	local bool     // some subscription wants the session's own messages
 	ids   []uint32 // of all of them [MQTT-3.3.4-3]
 	// more is set when one of several subscriptions says no local: what is left
@@ -70,10 +75,10 @@ func (t *turn) match(name string) *route {
 	r := &route{gen: b.gen.Load(), topic: name}
 	t.matches = b.tree.AppendMatches(t.matches[:0], name)
 	b.treeMu.RUnlock()
+	r.simple = true
 	if len(t.matches) == 0 {
 		return r
 	}
-	merge := !b.opt().AllowDuplicates
 	var places map[*session]int
 	if len(t.matches) > 16 {
 		places = make(map[*session]int, len(t.matches))
@@ -82,14 +87,16 @@ func (t *turn) match(name string) *route {
 	r.targets = make([]target, 0, len(t.matches))
 	for _, sub := range t.matches {
 		if sub.share != nil {
-			r.groups = append(r.groups, sub.share)
+			r.groups, r.simple = append(r.groups, sub.share), false
 			continue
 		}
 		if checked && !b.mayDeliver(sub.s.who(), b.unmounted(sub.s, name)) {
 			continue
 		}
 		// The store keeps one copy for a session, whatever the option says.
-		if merge || sub.s.keeps.Load() {
+		rules := sub.s.rules.Load()
+		r.simple = r.simple && !rules.QueueQoS0 && !rules.UpgradeOutgoingQoS
+		if !rules.AllowDuplicates || sub.s.keeps.Load() {
 			if i := r.place(sub.s, places); i >= 0 {
 				r.targets[i].add(sub)
 				continue
@@ -98,7 +105,7 @@ func (t *turn) match(name string) *route {
 				places[sub.s] = len(r.targets)
 			}
 		}
-		r.targets = append(r.targets, newTarget(sub))
+		r.targets = append(r.targets, newTarget(sub, rules))
 	}
 	clear(t.matches)
 	return r
@@ -119,8 +126,9 @@ func (r *route) place(s *session, places map[*session]int) int {
 	return -1
 }
 
-func newTarget(sub *subscription) target {
-	t := target{s: sub.s, qos: sub.opts.qos(), rap: sub.opts.retainAsPublished(), local: !sub.opts.noLocal()}
+func newTarget(sub *subscription, rules *Rules) target {
+	t := target{s: sub.s, qos: sub.opts.qos(), rap: sub.opts.retainAsPublished(), local: !sub.opts.noLocal(),
+		queue0: rules.QueueQoS0, upgrade: rules.UpgradeOutgoingQoS}
 	if sub.id != 0 {
 		t.ids = []uint32{sub.id}
 	}
@@ -137,7 +145,7 @@ func (t *target) add(sub *subscription) {
 			own.ids = append([]uint32(nil), t.ids...)
 			t.more = &own
 		} else {
-			own := newTarget(sub)
+			own := newTarget(sub, &Rules{QueueQoS0: t.queue0, UpgradeOutgoingQoS: t.upgrade})
 			t.more = &own
 		}
 	} else if t.more != nil && local {

@@ -19,6 +19,8 @@ type session struct {
 	id string // the client id
 	// keeps says whether the session is durable, for those who only pass by.
 	keeps atomic.Bool
+	// rules are those of the listener its client came through last.
+	rules atomic.Pointer[Rules]
 
 	mu      sync.Mutex      // guards the fields below, and the outbox of conn
 	conn    *conn           // nil while the client is away
@@ -43,6 +45,14 @@ type session struct {
 	willDue int64  // as restored: when the will is due; 0: the client was connected
 	noted   bool   // the store was told since when the client is away
 	lapse   uint32 // tells the timers of one absence from those of another
+}
+
+// newSession makes the session of a client id. Until a client has come through
+// a listener the broker's own rules hold.
+func (b *Broker) newSession(id string) *session {
+	s := &session{b: b, id: id}
+	s.rules.Store(&b.opt().Rules)
+	return s
 }
 
 // durable says whether the session outlives its connection. The caller holds mu

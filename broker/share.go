@@ -17,15 +17,6 @@ type shareGroup struct {
 
 type shareKey struct{ group, filter string }
 
-// qos is the highest of the members'.
-func (g *shareGroup) qos() mqtt.QoS {
-	var q mqtt.QoS
-	for _, m := range *g.members.Load() {
-		q = max(q, m.opts.qos())
-	}
-	return q
-}
-
 // choose takes the member that gets the next message: the next one in turn that
 // is online and has room, else one that is online, else a durable one that is
 // away. qos is the message's as published.
@@ -74,7 +65,7 @@ func (g *shareGroup) chooseNot(b *Broker, name string, qos mqtt.QoS, not *sessio
 }
 
 func (g *shareGroup) recipientOf(m *subscription, qos mqtt.QoS) recipient {
-	rc := recipient{s: m.s, qos: min(qos, m.opts.qos()), opts: optShared}
+	rc := recipient{s: m.s, qos: effective(qos, m.opts.qos(), m.s.rules.Load().UpgradeOutgoingQoS), opts: optShared}
 	if m.opts.retainAsPublished() {
 		rc.opts |= optRetain
 	}

@@ -17,16 +17,17 @@ var errTakenOver = errors.New("another connection has taken over the session")
 // follows on the receipt, or at once when nothing has changed.
 func (c *conn) openSession(t *turn) {
 	b, p := c.b, c.hs.p
-	expiry := b.expiryGranted(expiryAsked(p))
+	expiry := c.set.Rules.expiryGranted(expiryAsked(p))
 	op := b.newOp()
 	op.c, op.fn = c, (*turn).connectReceipt
 
 	s, old, oldConn, oldWill := b.claimSession(t, c.client.ID, p.CleanStart)
 	fresh := s.client == nil
 	c.hs.present = !fresh
+	was := s.rules.Load().Queue
 	changed := c.attachLocked(s, expiry)
 	b.saveAttachedLocked(s, &op.batch, changed, oldWill)
-	c.hs.limits = fresh && s.key != 0
+	c.hs.limits = s.key != 0 && (fresh && c.set.Rules.Queue != (QueueLimits{}) || !fresh && was != c.set.Rules.Queue)
 	s.mu.Unlock()
 
 	if old != nil {
@@ -68,7 +69,7 @@ func (b *Broker) claimSession(t *turn, id string, clean bool) (s, old *session, 
 		b.sessionsMu.Lock()
 		s = b.sessions[id]
 		if s == nil {
-			s = &session{b: b, id: id}
+			s = b.newSession(id)
 			b.sessions[id] = s
 		}
 		b.sessionsMu.Unlock()
@@ -86,7 +87,7 @@ func (b *Broker) claimSession(t *turn, id string, clean bool) (s, old *session, 
 		old = s
 		oldConn, oldWill = b.endLocked(t, old)
 		old.mu.Unlock()
-		s = &session{b: b, id: id}
+		s = b.newSession(id)
 		s.mu.Lock()
 		b.sessionsMu.Lock()
 		b.sessions[id] = s
@@ -129,7 +130,8 @@ func (c *conn) attachLocked(s *session, expiry uint32) (changed bool) {
 	h := c.hs
 	p := h.p
 	first := s.client == nil
-	changed = first || s.expiry != expiry || s.client.Username != c.client.Username || s.version != p.Version || s.mount != c.ln.MountPoint
+	changed = first || s.expiry != expiry || s.client.Username != c.client.Username || s.version != p.Version || s.mount != c.set.MountPoint ||
+		s.client.Listener != c.client.Listener
 	if s.keeps.Load() != (expiry > 0) {
 		c.b.gen.Add(1) // durable sessions are merged in routes
 	}
@@ -138,14 +140,15 @@ func (c *conn) attachLocked(s *session, expiry uint32) (changed bool) {
 	}
 	c.sess = s
 	s.conn, s.live = c, false
-	s.client, s.version, s.expiry, s.mount = c.client, p.Version, expiry, c.ln.MountPoint
+	s.client, s.version, s.expiry, s.mount = c.client, p.Version, expiry, c.set.MountPoint
 	s.keeps.Store(expiry > 0)
 	s.inStore = s.inStore || expiry > 0
+	s.rules.Store(c.set.Rules)
 	s.goneAt = 0
 	s.lapse++
-	s.window = uint16(c.b.opt().MaxInflight)
-	c.keepAlive = uint32(keepAliveOf(p, c.ln)) * 1500
-	if max := c.ln.MaxKeepAlive; max > 0 && p.Version != mqtt.V5 && (c.keepAlive == 0 || c.keepAlive > uint32(max)*1500) {
+	s.window = uint16(c.set.Rules.MaxInflight)
+	c.keepAlive = uint32(keepAliveOf(p, c.set)) * 1500
+	if max := c.set.MaxKeepAlive; max > 0 && p.Version != mqtt.V5 && (c.keepAlive == 0 || c.keepAlive > uint32(max)*1500) {
 		c.keepAlive = uint32(max) * 1500
 	}
 	if props := p.Properties; props != nil {
@@ -153,7 +156,7 @@ func (c *conn) attachLocked(s *session, expiry uint32) (changed bool) {
 			s.window = min(s.window, props.ReceiveMaximum)
 		}
 		c.maxPacket = props.MaximumPacketSize
-		if n := min(props.TopicAliasMaximum, *c.ln.MaxTopicAliasBroker); n > 0 {
+		if n := min(props.TopicAliasMaximum, *c.set.MaxTopicAliasBroker); n > 0 {
 			c.aliases = &outAliases{max: n}
 		}
 	}
@@ -194,7 +197,7 @@ func (b *Broker) saveAttachedLocked(s *session, batch *store.Batch, changed bool
 func (s *session) recordLocked() store.Session {
 	return store.Session{
 		ID: s.key, ClientID: s.id, User: s.client.Username, Version: byte(s.version),
-		ExpiryInterval: s.expiry, Data: []byte(s.mount),
+		ExpiryInterval: s.expiry, Data: s.originLocked(),
 	}
 }
 

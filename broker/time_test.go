@@ -35,8 +35,9 @@ func inBubble(t *testing.T, edit func(*Options), f func(flow func(text string)))
 		go func() { bdone <- b.Run(bctx) }()
 		<-b.Ready()
 		l := Listener{Name: "pipe"}
-		l.Settings = l.Settings.withDefaults()
+		l.Settings = l.Settings.withDefaults(b.opt().Rules)
 		ln := &listener{Listener: l, b: b}
+		ln.settings.Store(&l.Settings)
 		runner := mqtttest.Runner{Dial: func() (net.Conn, error) {
 			client, server := net.Pipe()
 			ln.admit()

@@ -5,12 +5,33 @@ package config
 type MQTT struct {
 	Limits `yaml:",inline"`
 
+	MaxConnections       int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on all listeners together; 0: as many as the system allows."`
+	RetainExpiryInterval Duration `yaml:"retain_expiry_interval" default:"0" doc:"Forget retained messages after so long; 0: never."`
+	MaxRetainedMessages  int      `yaml:"max_retained_messages" default:"0" min:"0" doc:"Retained messages in all; 0: bounded by memory."`
+	CheckRetainSource    bool     `yaml:"check_retain_source" default:"true" doc:"Deliver a retained message only while its publisher would still be allowed to publish it."`
+	SysInterval          Duration `yaml:"sys_interval" default:"10s" max:"1h" doc:"How often the $SYS topics are refreshed; 0: never."`
+	MemoryLimit          Size     `yaml:"memory_limit" default:"0" doc:"Memory ceiling; near it new connections are refused, then QoS 0 is dropped, then publishers are refused. 0: three quarters of what the board or its control group has."`
+}
+
+// Limits is what every listener can have its own of.
+type Limits struct {
+	AllowZeroLengthClientID    bool     `yaml:"allow_zero_length_clientid" default:"true" doc:"Give a client that sends no client id one made here."`
+	AutoIDPrefix               string   `yaml:"auto_id_prefix" default:"auto-" doc:"Prefix of client ids made here."`
+	UseUsernameAsClientID      bool     `yaml:"use_username_as_clientid" default:"false" doc:"Replace the client id by the user name."`
+	MountPoint                 string   `yaml:"mount_point" check:"prefix" doc:"Prefix put before every topic of the listener's clients, and taken off again."`
+	AcceptProtocolVersions     []string `yaml:"accept_protocol_versions" default:"3,4,5" enum:"3,4,5,3.1,3.1.1,5.0" doc:"Protocol versions that may connect: 3 (3.1), 4 (3.1.1), 5."`
+	MaxPacketSize              Size     `yaml:"max_packet_size" default:"2MB" min:"20" max:"268435460" doc:"Largest packet a client may send."`
+	MaxQoS                     int      `yaml:"max_qos" default:"2" min:"0" max:"2" doc:"Highest QoS a client may publish with."`
+	MaxKeepalive               int      `yaml:"max_keepalive" default:"65535" min:"10" max:"65535" doc:"Longest keep alive in seconds; MQTT 5 clients that want more are told this one, others are refused."`
+	MaxTopicAlias              int      `yaml:"max_topic_alias" default:"10" min:"0" max:"65535" doc:"Topic aliases an MQTT 5 client may use towards the broker."`
+	MaxTopicAliasBroker        int      `yaml:"max_topic_alias_broker" default:"10" min:"0" max:"65535" doc:"Topic aliases the broker uses towards an MQTT 5 client that allows them."`
+	RetainAvailable            bool     `yaml:"retain_available" default:"true" doc:"Accept retained messages."`
+	SetTCPNoDelay              bool     `yaml:"set_tcp_nodelay" default:"true" doc:"Send small packets at once."`
 	MaxInflightMessages        int      `yaml:"max_inflight_messages" default:"20" min:"1" max:"65535" doc:"QoS 1 and 2 messages in flight in either direction; a client's Receive Maximum lowers it."`
 	MaxTopicLevels             int      `yaml:"max_topic_levels" default:"200" min:"1" max:"65535" doc:"Levels a topic or filter may have."`
 	MaxSubscriptions           int      `yaml:"max_subscriptions" default:"10000" min:"0" doc:"Subscriptions one client may hold; 0: no bound."`
 	ConnectTimeout             Duration `yaml:"connect_timeout" default:"10s" min:"1s" max:"10m" doc:"Time a new connection has to bring its CONNECT."`
 	MaxOutbox                  Size     `yaml:"max_outbox" default:"2MiB" min:"16KiB" max:"256MiB" doc:"Bytes that wait for one slow connection before QoS 0 is dropped."`
-	MaxConnections             int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on all listeners together; 0: as many as the system allows."`
 	QueueQoS0Messages          bool     `yaml:"queue_qos0_messages" default:"false" doc:"Queue QoS 0 messages too for persistent clients that are away."`
 	UpgradeOutgoingQoS         bool     `yaml:"upgrade_outgoing_qos" default:"false" doc:"Deliver at the QoS of the subscription even where the message was published with less."`
 	MaxInflightBytes           Size     `yaml:"max_inflight_bytes" default:"0" doc:"Bytes of QoS 1 and 2 messages in flight to one client; 0: no bound but max_inflight_messages."`
@@ -19,26 +40,5 @@ type MQTT struct {
 	MaxQueuedAge               Duration `yaml:"max_queued_age" default:"0" doc:"How long a message waits for a client; 0: until it expires by its own."`
 	QueueFull                  string   `yaml:"queue_full" default:"reject" enum:"reject,drop_oldest,drop_newest,latest_per_topic" doc:"What happens to a message for a client whose queue is full: the publisher is refused, the oldest or the newest goes, or only the latest of each topic stays."`
 	PersistentClientExpiration Duration `yaml:"persistent_client_expiration" default:"0" doc:"Forget persistent clients that have been away for so long; 0: never."`
-	RetainExpiryInterval       Duration `yaml:"retain_expiry_interval" default:"0" doc:"Forget retained messages after so long; 0: never."`
-	MaxRetainedMessages        int      `yaml:"max_retained_messages" default:"0" min:"0" doc:"Retained messages in all; 0: bounded by memory."`
 	AllowDuplicateMessages     bool     `yaml:"allow_duplicate_messages" default:"true" doc:"Send a message once for each overlapping subscription (3.x and, with identifiers, 5) instead of once for a client."`
-	CheckRetainSource          bool     `yaml:"check_retain_source" default:"true" doc:"Deliver a retained message only while its publisher would still be allowed to publish it."`
-	SysInterval                Duration `yaml:"sys_interval" default:"10s" max:"1h" doc:"How often the $SYS topics are refreshed; 0: never."`
-	MemoryLimit                Size     `yaml:"memory_limit" default:"0" doc:"Memory ceiling; near it new connections are refused, then QoS 0 is dropped, then publishers are refused. 0: three quarters of what the board or its control group has."`
-}
-
-// Limits is what every listener can have its own of.
-type Limits struct {
-	AllowZeroLengthClientID bool     `yaml:"allow_zero_length_clientid" default:"true" doc:"Give a client that sends no client id one made here."`
-	AutoIDPrefix            string   `yaml:"auto_id_prefix" default:"auto-" doc:"Prefix of client ids made here."`
-	UseUsernameAsClientID   bool     `yaml:"use_username_as_clientid" default:"false" doc:"Replace the client id by the user name."`
-	MountPoint              string   `yaml:"mount_point" check:"prefix" doc:"Prefix put before every topic of the listener's clients, and taken off again."`
-	AcceptProtocolVersions  []string `yaml:"accept_protocol_versions" default:"3,4,5" enum:"3,4,5,3.1,3.1.1,5.0" doc:"Protocol versions that may connect: 3 (3.1), 4 (3.1.1), 5."`
-	MaxPacketSize           Size     `yaml:"max_packet_size" default:"2MB" min:"20" max:"268435460" doc:"Largest packet a client may send."`
-	MaxQoS                  int      `yaml:"max_qos" default:"2" min:"0" max:"2" doc:"Highest QoS a client may publish with."`
-	MaxKeepalive            int      `yaml:"max_keepalive" default:"65535" min:"10" max:"65535" doc:"Longest keep alive in seconds; MQTT 5 clients that want more are told this one, others are refused."`
-	MaxTopicAlias           int      `yaml:"max_topic_alias" default:"10" min:"0" max:"65535" doc:"Topic aliases an MQTT 5 client may use towards the broker."`
-	MaxTopicAliasBroker     int      `yaml:"max_topic_alias_broker" default:"10" min:"0" max:"65535" doc:"Topic aliases the broker uses towards an MQTT 5 client that allows them."`
-	RetainAvailable         bool     `yaml:"retain_available" default:"true" doc:"Accept retained messages."`
-	SetTCPNoDelay           bool     `yaml:"set_tcp_nodelay" default:"true" doc:"Send small packets at once."`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +20,8 @@ func monotonic() int64 {
 }
 
 // adopt takes over a new configuration: everything is checked before anything
-// is changed. Listeners, data folder, board and store settings need a restart.
+// is changed. Where listeners listen and how they encrypt, data folder, board and
+// store settings need a restart.
 func (g *gateway) adopt(c *config.Config, verbose bool) error {
 	if faults := checkMeaning(c); len(faults) > 0 {
 		return faults
@@ -44,7 +46,7 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 		name     string
 		old, new any
 	}{
-		{"gateway", g.c.Gateway, c.Gateway}, {"listeners", g.c.Listeners, c.Listeners}, {"http", g.c.HTTP, c.HTTP},
+		{"gateway", g.c.Gateway, c.Gateway}, {"listeners", socketsOf(g.c), socketsOf(c)}, {"http", g.c.HTTP, c.HTTP},
 		{"store", g.c.Store, c.Store}, {"board", g.c.Board, c.Board}, {"log.to", g.c.Log.To, c.Log.To},
 	} {
 		if !reflect.DeepEqual(part.old, part.new) {
@@ -58,10 +60,11 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 
 	o := brokerOptions(c, g.logs.Logger)
 	o.MemoryLimit, o.Auth = g.opts.MemoryLimit, g.auth
+	o.Listeners = reloadable(c)
 	if err := g.broker.Reload(o); err != nil {
 		return err
 	}
-	g.dropUnknown()
+	g.dropUnknown(keptListeners(g.c, c))
 	if changedSensing(g.c, c) {
 		if err := g.sensing.prepare(c); err != nil {
 			return err
@@ -75,9 +78,32 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 	}
 	next := *c
 	// What needs a restart is still what runs.
-	next.Gateway, next.Listeners, next.HTTP, next.Store, next.Board = g.c.Gateway, g.c.Listeners, g.c.HTTP, g.c.Store, g.c.Board
+	next.Gateway, next.Listeners, next.HTTP, next.Store, next.Board = g.c.Gateway, keptListeners(g.c, c), g.c.HTTP, g.c.Store, g.c.Board
 	g.c = &next
 	return err
+}
+
+// socketsOf are the listeners without what a running broker takes: what is left
+// needs a restart.
+func socketsOf(c *config.Config) []config.Listener {
+	out := slices.Clone(c.Listeners)
+	for i := range out {
+		out[i].Limits, out[i].Anonymous, out[i].MaxConnections = config.Limits{}, false, 0
+	}
+	return out
+}
+
+// keptListeners are the listeners of old, with what they take of the new ones.
+func keptListeners(old, c *config.Config) []config.Listener {
+	out := slices.Clone(old.Listeners)
+	for i := range out {
+		for _, l := range c.Listeners {
+			if l.Address == out[i].Address {
+				out[i].Limits, out[i].Anonymous, out[i].MaxConnections = l.Limits, l.Anonymous, l.MaxConnections
+			}
+		}
+	}
+	return out
 }
 
 // changedSensing reports whether anything that the scheduler is made of
@@ -89,9 +115,9 @@ func changedSensing(a, b *config.Config) bool {
 
 // dropUnknown closes the connections of users whom the files do not let in
 // any more.
-func (g *gateway) dropUnknown() {
+func (g *gateway) dropUnknown(listeners []config.Listener) {
 	anonymous := map[string]bool{}
-	for _, l := range g.c.Listeners {
+	for _, l := range listeners {
 		anonymous[l.Address] = l.Anonymous
 	}
 	for _, c := range g.broker.Clients() {

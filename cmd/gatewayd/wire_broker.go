@@ -19,32 +19,61 @@ import (
 func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 	m := c.MQTT
 	o := broker.Options{
-		Log:                log,
-		ConnectTimeout:     m.ConnectTimeout.D(),
-		MaxConnections:     m.MaxConnections,
-		MaxOutbox:          int(m.MaxOutbox),
-		MaxInflight:        m.MaxInflightMessages,
-		MaxInflightBytes:   int(m.MaxInflightBytes),
-		QueueQoS0:          m.QueueQoS0Messages,
-		UpgradeOutgoingQoS: m.UpgradeOutgoingQoS,
-		AllowDuplicates:    m.AllowDuplicateMessages,
-		CheckRetainSource:  m.CheckRetainSource,
-		SessionExpiryMax:   m.PersistentClientExpiration.D(),
-		RetainExpiry:       m.RetainExpiryInterval.D(),
-		MaxRetained:        m.MaxRetainedMessages,
-		RetainLazy:         c.Store.RetainedClass == "lazy",
-		RetainMemory:       c.Store.RetainedClass == "memory",
-		SysInterval:        m.SysInterval.D(),
-		MaxTopicLevels:     m.MaxTopicLevels,
-		MaxSubscriptions:   m.MaxSubscriptions,
-		Version:            "gatewayd version " + version,
-		Queue: broker.QueueLimits{Messages: m.MaxQueuedMessages, Bytes: int64(m.MaxQueuedBytes), Age: m.MaxQueuedAge.D(),
-			OnFull: onFull(m.QueueFull)},
+		Log:               log,
+		Rules:             brokerRules(m.Limits),
+		MaxConnections:    m.MaxConnections,
+		CheckRetainSource: m.CheckRetainSource,
+		RetainExpiry:      m.RetainExpiryInterval.D(),
+		MaxRetained:       m.MaxRetainedMessages,
+		RetainLazy:        c.Store.RetainedClass == "lazy",
+		RetainMemory:      c.Store.RetainedClass == "memory",
+		SysInterval:       m.SysInterval.D(),
+		Version:           "gatewayd version " + version,
 	}
 	if m.SysInterval == 0 {
 		o.SysInterval = -1 // none
 	}
 	return o
+}
+
+// brokerRules are what holds for the clients of one listener, or of all that do
+// not say otherwise.
+func brokerRules(l config.Limits) broker.Rules {
+	return broker.Rules{
+		ConnectTimeout:     l.ConnectTimeout.D(),
+		MaxOutbox:          int(l.MaxOutbox),
+		MaxInflight:        l.MaxInflightMessages,
+		MaxInflightBytes:   int(l.MaxInflightBytes),
+		QueueQoS0:          l.QueueQoS0Messages,
+		UpgradeOutgoingQoS: l.UpgradeOutgoingQoS,
+		AllowDuplicates:    l.AllowDuplicateMessages,
+		SessionExpiryMax:   l.PersistentClientExpiration.D(),
+		MaxTopicLevels:     l.MaxTopicLevels,
+		MaxSubscriptions:   l.MaxSubscriptions,
+		Queue: broker.QueueLimits{Messages: l.MaxQueuedMessages, Bytes: int64(l.MaxQueuedBytes), Age: l.MaxQueuedAge.D(),
+			OnFull: onFull(l.QueueFull)},
+	}
+}
+
+// brokerSettings are a listener's own settings.
+func brokerSettings(l config.Listener) broker.Settings {
+	return broker.Settings{
+		Rules:     new(brokerRules(l.Limits)),
+		Anonymous: l.Anonymous, MaxConnections: l.MaxConnections, MountPoint: l.MountPoint,
+		MaxQoS: new(mqtt.QoS(l.MaxQoS)), MaxKeepAlive: uint16(l.MaxKeepalive), MaxPacketSize: int(l.MaxPacketSize),
+		MaxTopicAlias: new(uint16(l.MaxTopicAlias)), MaxTopicAliasBroker: new(uint16(l.MaxTopicAliasBroker)),
+		NoRetain: !l.RetainAvailable, RefuseEmptyClientID: !l.AllowZeroLengthClientID, AutoIDPrefix: l.AutoIDPrefix,
+		UsernameAsClientID: l.UseUsernameAsClientID, Versions: protocols(l.AcceptProtocolVersions), Delay: !l.SetTCPNoDelay,
+	}
+}
+
+// reloadable are the listeners with the settings that a running broker takes.
+func reloadable(c *config.Config) []broker.Listener {
+	var out []broker.Listener
+	for _, l := range c.Listeners {
+		out = append(out, broker.Listener{Name: l.Address, Settings: brokerSettings(l)})
+	}
+	return out
 }
 
 func onFull(policy string) broker.OnFull {
@@ -60,14 +89,8 @@ func brokerListeners(c *config.Config, open []net.Listener) ([]broker.Listener, 
 	for i, l := range c.Listeners {
 		b := broker.Listener{
 			Name: l.Address, Address: l.Address, Opened: open[i], WebSocket: l.WebSocket, Path: l.Path, Origins: l.Origins,
-			Proxy: l.ProxyProtocol, Delay: !l.SetTCPNoDelay,
-			Settings: broker.Settings{
-				Anonymous: l.Anonymous, MaxConnections: l.MaxConnections, MountPoint: l.MountPoint,
-				MaxQoS: new(mqtt.QoS(l.MaxQoS)), MaxKeepAlive: uint16(l.MaxKeepalive), MaxPacketSize: int(l.MaxPacketSize),
-				MaxTopicAlias: new(uint16(l.MaxTopicAlias)), MaxTopicAliasBroker: new(uint16(l.MaxTopicAliasBroker)),
-				NoRetain: !l.RetainAvailable, RefuseEmptyClientID: !l.AllowZeroLengthClientID, AutoIDPrefix: l.AutoIDPrefix,
-				UsernameAsClientID: l.UseUsernameAsClientID, Versions: protocols(l.AcceptProtocolVersions),
-			},
+			Proxy: l.ProxyProtocol,
+			Settings: brokerSettings(l),
 		}
 		if l.TLS != nil {
 			s, err := auth.NewServerTLS(serverTLS(l.TLS))
