@@ -3,7 +3,8 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 GO       ?= go
-FUZZTIME ?= 60s
+FUZZTIME ?= 3s
+FUZZ     ?= .
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
@@ -55,8 +56,8 @@ bench: setup ## gatewayd beside mosquitto and nats-server; writes docs/BENCHMARK
 	cd test && $(GO) run ./bench -out ../docs/BENCHMARKS.md $(BENCHFLAGS)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME each
-	@scripts/fuzz.sh $(FUZZTIME)
+fuzz: ## every fuzz target for a moment: FUZZTIME=3s each; FUZZ='Decode|Conversation' picks some
+	@scripts/fuzz.sh $(FUZZTIME) '$(FUZZ)'
 
 .PHONY: generate
 generate: ## writes the generated files anew

@@ -61,6 +61,10 @@ func ReadRules(file string) (*Rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ACL file: %w", err)
 	}
+	return parseRules(file, text)
+}
+
+func parseRules(file string, text []byte) (*Rules, error) {
 	r := &Rules{users: map[string]*ruleSet{}, anonymous: &ruleSet{}}
 	current := r.anonymous
 	for i, line := range lines(text) {

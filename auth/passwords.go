@@ -24,6 +24,10 @@ func ReadPasswords(file string) (*Passwords, error) {
 	if err != nil {
 		return nil, fmt.Errorf("password file: %w", err)
 	}
+	return parsePasswords(file, text)
+}
+
+func parsePasswords(file string, text []byte) (_ *Passwords, err error) {
 	p := &Passwords{users: map[string]hash{}}
 	for i, line := range lines(text) {
 		if line == "" || line[0] == '#' {
