@@ -50,6 +50,7 @@ type HTTP struct {
 	Address   string `yaml:"address" default:"127.0.0.1:8080" check:"address" doc:"Where it listens; off turns it off."`
 	Anonymous bool   `yaml:"anonymous" default:"false" doc:"Serve without a password on an address that is not loopback. Otherwise users of auth.password_file log in there."`
 	TLS       *TLS   `yaml:"tls" doc:"Serve HTTPS."`
+	Debug     bool   `yaml:"debug" default:"false" doc:"Serve Go's profiles at /debug/pprof/, on loopback only: see docs/BENCHMARKING.md."`
 }
 
 // Enabled reports whether there is an HTTP server at all.

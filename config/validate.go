@@ -137,6 +137,10 @@ func (v *validator) http() {
 		v.fail("http.address", "set auth.password_file, or http.anonymous: true to let everyone in",
 			"%q can be reached from the network and nobody would have to log in", v.HTTP.Address)
 	}
+	if v.HTTP.Debug && !Loopback(v.HTTP.Address) {
+		v.fail("http.debug", "listen on 127.0.0.1 while you look for something, or leave it out",
+			"profiles show what the process has in memory, and %q can be reached from the network", v.HTTP.Address)
+	}
 }
 
 func (v *validator) sensors() {

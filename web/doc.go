@@ -5,6 +5,7 @@
 //	/readyz          200 once the store is recovered and the listeners are open
 //	/metrics         Prometheus, names gatewayd_…
 //	/api/v1/status   everything there is to know, as JSON
+//	/debug/pprof/    Go's profiles, where Options.Debug is set
 //
 // The rooms are asked through the functions of Options; the server holds no
 // state of theirs. Both health paths are cheap enough for a check a second.

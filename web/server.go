@@ -41,6 +41,7 @@ type Options struct {
 	// Login checks a user and a password; nil lets everyone in.
 	Login func(ctx context.Context, user, password string) bool
 	TLS   *tls.Config // nil: plain HTTP
+	Debug bool        // serve profiles
 	Log   *slog.Logger
 }
 
@@ -63,6 +64,9 @@ func New(o Options) *Server {
 	mux.Handle("POST /api/v1/bridges/{name}/{what}", s.guard(http.HandlerFunc(s.command)))
 	mux.Handle("GET /api/v1/store/backup", s.guard(http.HandlerFunc(s.backup)))
 	mux.Handle("GET /{$}", s.guard(http.HandlerFunc(s.index)))
+	if o.Debug {
+		s.debug(mux)
+	}
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

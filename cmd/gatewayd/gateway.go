@@ -202,6 +202,7 @@ func (g *gateway) stop() error {
 
 func (g *gateway) newWeb() (*web.Server, error) {
 	o := web.Options{
+		Debug:   g.c.HTTP.Debug,
 		Version: version, Gateway: g.id, Board: g.about.Board, Log: g.logs.Logger, Warnings: warnings(g.c),
 		Broker: g.broker.Stats, Clients: g.broker.Clients, Store: g.store.Stats, Health: g.store.Health,
 		Ready: func() error {

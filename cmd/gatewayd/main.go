@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,10 @@ const (
 // version is stamped by the linker.
 var version = "dev"
 
-func main() { os.Exit(Main()) }
+func main() {
+	runtime.MemProfileRate = 0 // its tables take more than a megabyte; http.debug turns it on
+	os.Exit(Main())
+}
 
 // Main is main with an exit code, so that tests can run it as a command.
 func Main() int {

@@ -64,6 +64,9 @@ func (g *gateway) run(ctx context.Context, reread func() (*config.Config, error)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 
+	if g.c.HTTP.Debug {
+		runtime.MemProfileRate = 512 << 10
+	}
 	g.logs.Info("starting", "version", version, "gateway", g.id, "config", g.configName(), "data", g.dataName())
 	for _, w := range warnings(g.c) {
 		g.logs.Warn("configuration", "warning", w)
