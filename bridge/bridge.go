@@ -343,6 +343,9 @@ func (b *Bridge) try(ctx context.Context, a address, l level) (*conn, error) {
 	}
 	lim, rest, err := shake(ctx, nc, &b.o, l)
 	if err != nil {
+		// The centre may have begun a session for a CONNECT whose answer did not
+		// reach us, or that a balancer delivered after we had left.
+		b.known.subscribed = ""
 		nc.Close()
 		return nil, err
 	}

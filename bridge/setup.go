@@ -19,6 +19,9 @@ func (c *conn) prepare(ctx context.Context) error {
 	buf := []byte(nil)
 	id := setupID
 	c.mu.Lock()
+	if !c.limits.sessionPresent {
+		c.b.known.subscribed = "" // also when this connection ends before SUBACK
+	}
 	if c.limits.sessionPresent && !o.NoUnsubscribe && !c.b.known.unsubscribed {
 		// The centre kept our session: an older configuration may have left
 		// subscriptions in it that nobody wants any more.
@@ -68,9 +71,9 @@ func (c *conn) prepare(ctx context.Context) error {
 
 // alreadySubscribed says whether the centre has our subscriptions since an
 // earlier connection of this process. In 3.x subscribing again would make it
-// send all retained messages again.
+// send all retained messages again; in 5.0 it costs nothing and makes sure.
 func (c *conn) alreadySubscribed() bool {
-	return c.limits.sessionPresent && c.b.known.subscribed == c.subscriptionKey()
+	return c.level.version != mqtt.V5 && c.limits.sessionPresent && c.b.known.subscribed == c.subscriptionKey()
 }
 
 func (c *conn) subscriptionKey() string { return c.addr.text + " " + c.level.String() }
