@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"hash/crc32"
 	"maps"
 	"slices"
@@ -28,16 +27,47 @@ const (
 // cleaner is the committer's own.
 type cleaner struct {
 	planned time.Duration
-	last    time.Duration
-	runs    [][]uint64 // neighbouring groups to be merged
+	next    time.Duration // not before this
+	runs    [][]uint64    // neighbouring groups to be merged
+	reading bool          // gather is at work, and will put into got
+	got     chan gathered
+}
+
+// gathered is what is to become one group.
+type gathered struct {
+	be     backend // it was read from
+	run    []uint64
+	body   bodyRecord
+	took   time.Duration
+	failed error
 }
 
 // clean merges one run of groups, if there is one and it is time; it says when it
-// wants to be called again. It does nothing without Options.Merge.
+// wants to be called again. The reading is done beside the committer, which only
+// writes.
 func (s *Store) clean() time.Duration {
 	c, now := &s.cleaner, s.since()
-	if !s.opts.Merge && !s.opts.eager {
-		return now + cleanEvery
+	if c.reading {
+		select {
+		case g := <-c.got:
+			c.reading = false
+			err := g.failed
+			if err == nil {
+				err = s.merge(g)
+			}
+			if err != nil {
+				s.opts.Log.Warn("old groups could not be merged", "err", err)
+			}
+			c.next = s.since() + max(cleanPause, g.took)
+		default:
+			return now + cleanPause/4
+		}
+	}
+	if s.opts.eager {
+		c.next = 0
+	}
+	if now < c.next {
+		return c.next
 	}
 	if len(c.runs) == 0 {
 		if now-c.planned < cleanEvery && !s.opts.eager {
@@ -47,24 +77,26 @@ func (s *Store) clean() time.Duration {
 		s.mu.Lock()
 		c.runs = s.planLocked()
 		s.mu.Unlock()
-		if s.opts.eager {
-			return now + time.Millisecond
-		}
 		if len(c.runs) == 0 {
+			if s.opts.eager {
+				return now + time.Millisecond
+			}
 			return now + cleanEvery
 		}
 	}
-	if now-c.last < cleanPause && !s.opts.eager {
-		return c.last + cleanPause
-	}
 	run := c.runs[0]
 	c.runs = c.runs[1:]
-	if err := s.merge(run); err != nil {
-		c.runs = nil
-		s.opts.Log.Warn("old groups could not be merged", "err", err)
+	if c.got == nil {
+		c.got = make(chan gathered, 1)
 	}
-	c.last = s.since()
-	return c.last + cleanPause
+	c.reading = true
+	s.background.Go(func() {
+		began := s.since()
+		g := s.gather(run)
+		g.took = s.since() - began
+		c.got <- g
+	})
+	return now + cleanPause/4
 }
 
 // planLocked finds runs of neighbouring groups that are worth a merge: many small
@@ -85,88 +117,78 @@ func (s *Store) planLocked() (runs [][]uint64) {
 	}
 	var run []uint64
 	var left, whole int64
+	records := 0 // a merge is one transaction
 	end := func() {
 		spare := whole - left
 		if len(run) >= fewest || len(run) > 1 && spare > int64(s.tune.record) && whole > 3*left {
 			runs = append(runs, run)
 		}
-		run, left, whole = nil, 0, 0
+		run, left, whole, records = nil, 0, 0, 0
 	}
 	for _, gid := range slices.Sorted(maps.Keys(s.groups)) {
 		g := s.groups[gid]
 		l := min(live[gid], int64(g.bytes))
-		if g.chunks || l > int64(s.tune.record)/4 {
+		entries := 2*int(g.refs) + 1
+		if g.chunks || l > int64(s.tune.record)/4 || entries > s.tune.entries/8 {
 			end()
 			continue
 		}
-		if left+l > int64(s.tune.record)/2 || len(run) == cleanMost {
+		if left+l > int64(s.tune.record)/2 || len(run) == cleanMost || records+entries > s.tune.entries/2 {
 			end()
 		}
+		records += entries
 		run, left, whole = append(run, gid), left+l, whole+int64(g.bytes)
 	}
 	end()
 	return runs
 }
 
-var errMergeLarge = errors.New("store: too much for one merge")
-
-// merge copies what is left of the groups into the first of them.
-func (s *Store) merge(run []uint64) error {
-	needed, run := s.neededOf(run)
-	if len(run) < 2 || len(needed) == 0 {
-		return nil
+// gather reads what is left of the groups.
+func (s *Store) gather(run []uint64) (g gathered) {
+	var needed map[MessageID]bool
+	g.be, needed, g.run = s.neededOf(run)
+	if g.be == nil || len(g.run) < 2 || len(needed) == 0 {
+		return gathered{}
 	}
-	gid := run[0]
-	body, err := s.gather(run, needed)
-	if err != nil {
-		return err
-	}
-	value, _ := body.MarshalMsg(nil)
-	var w writes
-	w.put(w.key(prefixGroup, gid), value)
-	for _, g := range run[1:] {
-		w.delete(w.key(prefixGroup, g))
-	}
-	s.mu.Lock()
-	owners := s.mergedRecordsLocked(&w, run, int32(len(value)))
-	be := s.be
-	s.merging = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.merging = false
-		s.mu.Unlock()
-	}()
-	if be == nil {
-		return ErrFailed
-	}
-	if w.size > s.tune.txn || len(w.list) > s.tune.entries {
-		if len(run) > 2 { // in halves then
-			s.cleaner.runs = append(s.cleaner.runs, run[:len(run)/2], run[len(run)/2:])
-			return nil
+	g.body.Version = recordVersion
+	for _, gid := range g.run {
+		err := g.be.get(appendKey(nil, prefixGroup, gid), func(v []byte) error {
+			r, err := readBodies(gid, v)
+			if err != nil {
+				return err
+			}
+			for {
+				id, b, ok, err := r.next()
+				if !ok || err != nil {
+					return err
+				}
+				if !needed[id] {
+					continue
+				}
+				g.body.IDs = append(g.body.IDs, uint64(id)-g.run[0])
+				g.body.Bodies = append(g.body.Bodies, b...)
+				g.body.Ends = append(g.body.Ends, uint32(len(g.body.Bodies)))
+			}
+		})
+		if err != nil && err != errNotFound { // deleted since: nobody needs it any more
+			return gathered{failed: err}
 		}
-		return errMergeLarge
+		if len(g.body.Bodies) > s.tune.record {
+			return gathered{}
+		}
 	}
-	if err := be.write(&w); err != nil {
-		s.mu.Lock()
-		s.failLocked(&cut{}, err)
-		s.mu.Unlock()
-		return err
-	}
-	s.mu.Lock()
-	s.meter.wrote(&w)
-	s.meter.merged += uint64(len(run))
-	s.mergedLocked(run, owners, int32(len(value)))
-	s.merging = false
-	s.mu.Unlock()
-	return nil
+	g.body.Sum = crc32.Checksum(g.body.Bodies, castagnoli)
+	return g
 }
 
 // neededOf lists the messages of the groups that somebody needs, and the groups
-// that are still there.
-func (s *Store) neededOf(run []uint64) (needed map[MessageID]bool, left []uint64) {
+// that are still there; be is nil when the disk has failed.
+func (s *Store) neededOf(run []uint64) (be backend, needed map[MessageID]bool, left []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state != stateOpen {
+		return nil, nil, nil
+	}
 	for _, gid := range run {
 		if _, ok := s.groups[gid]; ok {
 			left = append(left, gid)
@@ -181,7 +203,7 @@ func (s *Store) neededOf(run []uint64) (needed map[MessageID]bool, left []uint64
 			})
 		}
 	}
-	return needed, left
+	return s.be, needed, left
 }
 
 // within is the part of the queue that lies in neighbouring groups.
@@ -202,140 +224,4 @@ func (ss *session) within(run []uint64) []qgroup {
 		return i
 	}
 	return ss.qs[at(run[0]):at(run[len(run)-1]+1)]
-}
-
-// gather reads the needed bodies.
-func (s *Store) gather(run []uint64, needed map[MessageID]bool) (body bodyRecord, err error) {
-	body.Version = recordVersion
-	for _, gid := range run {
-		err := s.be.get(appendKey(nil, prefixGroup, gid), func(v []byte) error {
-			r, err := readBodies(gid, v)
-			if err != nil {
-				return err
-			}
-			for {
-				id, b, ok, err := r.next()
-				if !ok || err != nil {
-					return err
-				}
-				if !needed[id] {
-					continue
-				}
-				body.IDs = append(body.IDs, uint64(id)-run[0])
-				body.Bodies = append(body.Bodies, b...)
-				body.Ends = append(body.Ends, uint32(len(body.Bodies)))
-			}
-		})
-		if err != nil {
-			return body, err
-		}
-		if len(body.Bodies) > s.tune.record {
-			return body, errMergeLarge
-		}
-	}
-	body.Sum = crc32.Checksum(body.Bodies, castagnoli)
-	return body, nil
-}
-
-// mergedRecordsLocked adds the sessions' records as they will be, and gives the
-// number of messages in each.
-func (s *Store) mergedRecordsLocked(w *writes, run []uint64, size int32) map[SessionID]int32 {
-	owners := make(map[SessionID]int32)
-	var ew entryWriter
-	for id, ss := range s.sessions {
-		parts := ss.within(run)
-		if len(parts) == 0 {
-			continue
-		}
-		g := joined(run[0], parts, &ew, size)
-		owners[id] = g.n
-		w.put(w.key(prefixQueue, uint64(id), run[0]), g.record(nil))
-		for i := range parts {
-			if parts[i].gid != run[0] {
-				w.delete(w.key(prefixQueue, uint64(id), parts[i].gid))
-			}
-		}
-	}
-	// Records whose deletion is still to be written name bodies that the merge
-	// leaves out, and would lie between the ids of the merged group: also those of
-	// groups that are gone and so not in the run.
-	for _, ch := range s.chores {
-		if ch.kind != choreQueue {
-			continue
-		}
-		if ch.group < run[0] || ch.group > run[len(run)-1] {
-			continue
-		}
-		if _, has := owners[ch.session]; !has || ch.group != run[0] {
-			w.delete(w.key(prefixQueue, uint64(ch.session), ch.group))
-		}
-	}
-	return owners
-}
-
-// joined is one qgroup of several.
-func joined(gid uint64, parts []qgroup, w *entryWriter, size int32) qgroup {
-	g := qgroup{gid: gid, body: size, oldest: parts[0].oldest, newest: parts[0].newest, expires: parts[0].expires}
-	w.reset(gid)
-	for i := range parts {
-		p := &parts[i]
-		g.oldest, g.newest = min(g.oldest, p.oldest), max(g.newest, p.newest)
-		if p.expires == 0 || g.expires == 0 {
-			g.expires = 0
-		} else {
-			g.expires = max(g.expires, p.expires)
-		}
-		p.walk(0, func(e entry) bool {
-			w.add(e)
-			g.bytes += int64(e.size)
-			return true
-		})
-	}
-	g.n, g.rec = int32(w.n), slices.Clone(w.buf)
-	return g
-}
-
-// mergedLocked puts the merged group into memory. What sessions were done with,
-// or got, while it was written goes with the next transaction.
-func (s *Store) mergedLocked(run []uint64, owners map[SessionID]int32, size int32) {
-	now := s.since()
-	var ew entryWriter
-	var refs int32
-	for id, ss := range s.sessions {
-		parts := ss.within(run)
-		if len(parts) == 0 {
-			continue
-		}
-		g := joined(run[0], parts, &ew, size)
-		from := slices.IndexFunc(ss.qs, func(q qgroup) bool { return q.gid == parts[0].gid })
-		if wrote, ok := owners[id]; !ok || wrote != g.n {
-			g.dirty = true
-			s.exact = append(s.exact, queueRef{id, run[0]})
-			s.chores = append(s.chores, chore{kind: choreQueue, session: id, group: run[0], at: now})
-		}
-		delete(owners, id)
-		ss.qs = slices.Replace(ss.qs, from, from+len(parts), g)
-		refs++
-	}
-	for id := range owners { // nothing left for them meanwhile, or gone
-		s.chores = append(s.chores, chore{kind: choreQueue, session: id, group: run[0], at: now})
-	}
-	// The first group may have lost its last session while it was written; its
-	// record is the merged one now.
-	s.chores = slices.DeleteFunc(s.chores, func(ch chore) bool { return ch.kind == choreGroup && ch.group == run[0] })
-	for _, gid := range run {
-		if g, ok := s.groups[gid]; ok {
-			s.bodies -= int64(g.bytes)
-			s.freed += int64(g.bytes)
-			delete(s.groups, gid)
-		}
-	}
-	s.freedAt = now
-	s.bodies += int64(size)
-	g := group{refs: refs, bytes: size}
-	if refs == 0 {
-		s.buryLocked(run[0], g, now)
-		return
-	}
-	s.groups[run[0]] = g
 }

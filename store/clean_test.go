@@ -3,15 +3,18 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 )
 
 // cleanNow merges whatever there is to merge. Nothing may be submitted beside.
 func cleanNow(s *Store) {
 	s.clean() // plans
-	for len(s.cleaner.runs) > 0 {
+	for s.cleaner.reading || len(s.cleaner.runs) > 0 {
 		s.clean()
+		runtime.Gosched()
 	}
 }
 
@@ -155,5 +158,46 @@ func TestStragglersAreCopiedTogether(t *testing.T) {
 	}
 	if _, got := queue(t, s, slow); !slices.Equal(got, kept) {
 		t.Fatal(len(got))
+	}
+}
+
+// A batch that cancels out behind one that is written next must not keep Flush
+// waiting for the batch after it.
+func TestFlushPastWhatCancelledOut(t *testing.T) {
+	s, err := Open("", Options{CommitDelay: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Batch
+	id := s.NewSessionID()
+	b.PutSession(Session{ID: id})
+	if err := s.TrySubmit(&b, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.drain()
+	for range 2 {
+		b.AddMessage(message("t", "p"), []Recipient{{Session: id, QoS: 1, Sent: true}})
+		if err := s.TrySubmit(&b, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Done(id, b.ID(0)) // the second
+	if err := s.TrySubmit(&b, nil); err != nil {
+		t.Fatal(err)
+	}
+	var c cut
+	s.mu.Lock()
+	s.pending[0].due = 0 // the first has waited long enough
+	s.cutLocked(&c, s.since(), false)
+	s.mu.Unlock()
+	if len(c.subs) != 1 {
+		t.Fatal(len(c.subs))
+	}
+	s.commit(&c)
+	s.mu.Lock()
+	left := len(s.pending) - s.pendingHead
+	s.mu.Unlock()
+	if left != 0 {
+		t.Fatalf("%d batches wait that nobody needs", left)
 	}
 }

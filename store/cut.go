@@ -119,6 +119,11 @@ func (s *Store) takeLocked(c *cut, now time.Duration, force bool) {
 			s.upto = sub.first + MessageID(n) - 1
 		}
 	}
+	for ; i < len(s.pending) && s.pending[i].over; i++ { // behind the last that is due
+		s.pendingOver--
+		s.unpendLocked(s.pending[i])
+		s.pending[i] = nil
+	}
 	s.pendingHead = i
 	if s.pendingHead >= len(s.pending) {
 		s.pending, s.pendingHead = s.pending[:0], 0

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -17,7 +18,8 @@ type Loader struct {
 	Value        func(key string, value []byte) error
 }
 
-// Load hands out what was stored. Call it before Run.
+// Load hands out what was stored. Call it before the first Submit; the store may
+// run already.
 func (s *Store) Load(l Loader) error {
 	for _, step := range []func(Loader) error{s.loadSessions, s.loadSubscriptions, s.loadWills, s.loadQoS2, s.loadRetained, s.loadValues} {
 		if err := step(l); err != nil {
@@ -38,9 +40,11 @@ func (s *Store) loadSessions(l Loader) error {
 			return fmt.Errorf("store: session %d: %w", id, err)
 		}
 		var mark uint16
+		s.mu.Lock()
 		if ss := s.sessions[SessionID(id)]; ss != nil {
 			mark = ss.mark
 		}
+		s.mu.Unlock()
 		return l.Session(Session{
 			ID: SessionID(id), ClientID: r.ClientID, User: r.User, Version: r.Protocol,
 			ExpiryInterval: r.ExpiryInterval, DisconnectedAt: r.DisconnectedAt, Data: r.Data,
@@ -54,7 +58,7 @@ func (s *Store) loadSubscriptions(l Loader) error {
 	}
 	return s.be.scan([]byte(prefixSubscription), nil, false, func(key, value []byte, _ int) error {
 		id, _ := keyID(key, 0)
-		if s.sessions[SessionID(id)] == nil {
+		if !s.hasSession(id) {
 			return nil
 		}
 		var r subscriptionRecord
@@ -71,7 +75,7 @@ func (s *Store) loadWills(l Loader) error {
 	}
 	return s.be.scan([]byte(prefixWill), nil, false, func(key, value []byte, _ int) error {
 		id, _ := keyID(key, 0)
-		if s.sessions[SessionID(id)] == nil {
+		if !s.hasSession(id) {
 			return nil
 		}
 		var r willRecord
@@ -82,16 +86,23 @@ func (s *Store) loadWills(l Loader) error {
 	})
 }
 
+func (s *Store) hasSession(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[SessionID(id)] != nil
+}
+
 func (s *Store) loadQoS2(l Loader) error {
-	ids := make([]SessionID, 0, len(s.sessions))
-	for id := range s.sessions {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	s.mu.Lock()
+	ids := slices.Sorted(maps.Keys(s.sessions))
+	s.mu.Unlock()
 	for _, id := range ids {
+		s.mu.Lock()
 		ss := s.sessions[id]
+		holds, flights := slices.Clone(ss.holds), slices.Clone(ss.flights)
+		s.mu.Unlock()
 		if l.Hold != nil {
-			for _, h := range ss.holds {
+			for _, h := range holds {
 				if err := l.Hold(id, h.pid, h.digest); err != nil {
 					return err
 				}
@@ -100,12 +111,12 @@ func (s *Store) loadQoS2(l Loader) error {
 		if l.Flight == nil {
 			continue
 		}
-		for _, f := range ss.flights {
+		for _, f := range flights {
 			fl := Flight{PacketID: f.pid, Released: f.released, Queued: Queued{ID: f.id}}
 			if !f.released {
-				q, err := s.queued(ss, f.id)
+				q, err := s.queued(id, f.id)
 				if err != nil {
-					return err
+					return fmt.Errorf("store: message %d, sent to session %d: %w", f.id, id, err)
 				}
 				fl.Queued = q
 			}
@@ -115,6 +126,36 @@ func (s *Store) loadQoS2(l Loader) error {
 		}
 	}
 	return nil
+}
+
+// queued reads one message of a session. Its group may be merged with others
+// between the look at the index and the read: then it lies elsewhere.
+func (s *Store) queued(id SessionID, m MessageID) (Queued, error) {
+	for {
+		s.mu.Lock()
+		be, ss := s.be, s.sessions[id]
+		var items []queueItem
+		if ss != nil {
+			items = ss.page(m-1, 1, 1)
+		}
+		s.mu.Unlock()
+		if be == nil {
+			return Queued{}, s.unusable()
+		}
+		if len(items) == 0 || items[0].id != m {
+			return Queued{}, errNotFound
+		}
+		q, err := readItems(be, nil, items)
+		if err != nil {
+			return Queued{}, err
+		}
+		if len(q) > 0 {
+			return q[0], nil
+		}
+		if !s.relocated(id, items) {
+			return Queued{}, errNotFound
+		}
+	}
 }
 
 func (s *Store) loadRetained(l Loader) error {

@@ -30,11 +30,12 @@ const (
 	wroteSessions
 	wroteQoS2
 	wroteValues
+	wroteMerges
 	wroteOther
 	subsystems
 )
 
-var subsystemNames = [subsystems]string{"queues", "retained", "sessions", "qos2", "values", "other"}
+var subsystemNames = [subsystems]string{"queues", "retained", "sessions", "qos2", "values", "merges", "other"}
 
 func subsystemOf(key []byte) subsystem {
 	switch key[0] {
@@ -57,6 +58,14 @@ func (m *meter) wrote(w *writes) {
 		e := &w.list[i]
 		m.written[subsystemOf(e.key)] += uint64(len(e.key) + len(e.value))
 	}
+}
+
+// bytes is what the writes hand to badger.
+func (w *writes) bytes() (n int) {
+	for i := range w.list {
+		n += len(w.list[i].key) + len(w.list[i].value)
+	}
+	return n
 }
 
 func (m *meter) committed(c *cut, took time.Duration) {

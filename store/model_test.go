@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,16 +35,23 @@ type model struct {
 // and after reopening.
 func TestRandomOperationsAgainstAModel(t *testing.T) {
 	inBoth(t, func(t *testing.T, dir string) {
-		rounds := 9
+		rounds, seeds := 9, uint64(4)
 		if testing.Short() {
 			rounds = 3
 		}
-		for seed := range uint64(3) {
+		if v, err := strconv.ParseUint(os.Getenv("MODEL_SEEDS"), 10, 32); err == nil {
+			seeds = v
+		}
+		first, _ := strconv.ParseUint(os.Getenv("MODEL_FIRST"), 10, 32)
+		for seed := first; seed < first+seeds; seed++ {
 			d := dir
 			if d != "" {
 				d = fmt.Sprint(dir, "/", seed)
 			}
 			runModel(t, d, seed, rounds)
+			if d != "" {
+				os.RemoveAll(d)
+			}
 		}
 	})
 }
@@ -50,7 +59,10 @@ func TestRandomOperationsAgainstAModel(t *testing.T) {
 func runModel(t *testing.T, dir string, seed uint64, rounds int) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	m := model{sessions: map[SessionID]*modelSession{}, payloads: map[MessageID]string{}, retained: map[string]string{}}
-	o := Options{CommitDelay: time.Duration(seed) * time.Millisecond, MaxGroup: 32 << 10, LazyInterval: 20 * time.Millisecond}
+	o := Options{
+		CommitDelay: time.Duration(seed%3) * time.Millisecond, MaxGroup: 32 << 10, LazyInterval: 20 * time.Millisecond,
+		eager: seed%2 == 1, // groups are merged beside everything else, all the time
+	}
 	s, stop := running(t, dir, o)
 	for round := range rounds {
 		for range 300 {

@@ -46,11 +46,7 @@ type Options struct {
 	Delivered func()
 	wrap      func(backend) backend       // of tests: faults
 	free      func(string) (int64, error) // of tests: statfs
-	// Merge lets old groups be merged with their neighbours, so that a few
-	// messages that stay for long do not keep whole groups on the disk. It is
-	// off: reading while it works is not yet proved against the model test.
-	Merge bool
-	eager bool // of tests: clean all the time
+	eager     bool                        // of tests: old groups are merged all the time
 	// Log receives what an operator should know. Nil: nothing is logged.
 	Log *slog.Logger
 }

@@ -260,22 +260,6 @@ func (it *queueItem) queued(m *Message) Queued {
 	return Queued{ID: it.id, Message: m, QoS: it.qos, Options: it.options, SubscriptionIDs: it.subs}
 }
 
-// queued reads one message of a session.
-func (s *Store) queued(ss *session, id MessageID) (Queued, error) {
-	items := ss.page(id-1, 1, 1)
-	if len(items) == 0 || items[0].id != id {
-		return Queued{}, errNotFound
-	}
-	q, err := readItems(s.be, nil, items)
-	if err != nil {
-		return Queued{}, err
-	}
-	if len(q) == 0 {
-		return Queued{}, errNotFound
-	}
-	return q[0], nil
-}
-
 // bodyReader finds messages in a body record, without copying it.
 type bodyReader struct {
 	gid    uint64
