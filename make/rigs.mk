@@ -36,3 +36,13 @@ image-test: ## boots the image in QEMU; what it acknowledged survives a hard res
 
 .PHONY: rigs
 rigs: powercut-selftest powercut hil image-test ## every rig once, as CI does
+
+SOAK ?= 30m
+
+.PHONY: soak
+soak: setup ## days of traffic in SOAK=30m: kills, a full disk; memory, descriptors, goroutines and disk stay flat
+	cd test && SOAK=$(SOAK) $(GO) test -count=1 -timeout 3h -v ./soak
+
+.PHONY: test-faults
+test-faults: ## SIGKILL at five passings of every step of the QoS 2 exchanges
+	cd test && GATEWAYD_SOAK=1 $(GO) test -count=1 -timeout 30m -v ./faulthook

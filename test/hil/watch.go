@@ -26,7 +26,7 @@ type message struct{ topic, payload string }
 func startWatch(t *testing.T, m *rig.Machine, address string) *watch {
 	t.Helper()
 	w := &watch{moved: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	// An early attempt may reach the guest late; under its own name it takes
 	// nobody's session over.

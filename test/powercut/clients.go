@@ -12,7 +12,7 @@ import (
 
 // silence is how long a subscriber waits for a message that is still missing
 // before it counts as lost.
-const silence = 30 * time.Second
+const silence = 2 * time.Minute
 
 // pace is the pause of a publisher at the centre between its windows: that
 // broker is not emulated and would bury the gateway.

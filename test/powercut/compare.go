@@ -133,7 +133,7 @@ func (b *bench) compareRetained() error {
 	if err := c.SendSubscribe("keep/#", 0, 1); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(silence)
 	for len(want) > 0 {
 		waiting, err := c.Waiting(time.Until(deadline))
 		if err != nil {
@@ -193,7 +193,7 @@ func (b *bench) echo(c *rig.Client, n int) error {
 	if err := c.Flush(); err != nil {
 		return err
 	}
-	waiting, err := c.Waiting(5 * time.Second)
+	waiting, err := c.Waiting(silence)
 	if err != nil || !waiting {
 		return fmt.Errorf("nothing arrives: %v", err)
 	}

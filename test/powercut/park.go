@@ -26,7 +26,7 @@ func (b *bench) park() error {
 	control := filepath.Join(b.dir, "qmp")
 	m := rig.Start(b.t, "qemu-system-aarch64", b.board("-qmp", "unix:"+control+",server,nowait")...)
 	defer m.Cut()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if _, err := m.Wait(ctx, "@guest parked"); err != nil {
 		return err

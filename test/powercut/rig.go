@@ -228,7 +228,7 @@ func (b *bench) boot() (*rig.Machine, int, error) {
 	b.server.PowerOn()
 	b.server.SetFlushDelay(0)
 	m := rig.Start(b.t, "qemu-system-aarch64", b.board("-incoming", "exec:cat "+b.parked)...)
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // on a busy machine too
 	defer cancel()
 	if err := b.wake(ctx, m); err != nil {
 		return m, 0, err

@@ -58,7 +58,7 @@ func Connect(address, clientID string, version byte, clean bool) (c *Client, pre
 
 // Login is Connect with a user name and a password.
 func Login(address, clientID string, version byte, clean bool, user, password string) (c *Client, present bool, err error) {
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, 30*time.Second)
 	if err != nil {
 		return nil, false, err
 	}
@@ -79,7 +79,7 @@ func Login(address, clientID string, version byte, clean bool, user, password st
 		body[7] |= 0xc0
 		body = text(text(body, user), password)
 	}
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	c.queue(0x10, body)
 	if err = c.Flush(); err == nil {
 		var p Packet
