@@ -53,6 +53,7 @@ type Broker struct {
 	takeovers takeoverLog
 	away      awaySet
 	clients   clientSet
+	links     linkSet
 	streams   streamSet
 	sys       sysState
 	stale     []store.SessionID // incarnations that restore found to be superseded

@@ -89,10 +89,10 @@ func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 		s.launchLocked(t, o, d)
 		return
 	}
-	limits := &s.rules.Load().Queue
+	limits := s.limitsLocked()
 	size := int64(len(o.view.Payload))
 	if limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
-		f.dropExpiredLocked(t.now)
+		f.dropExpiredLocked(t.now, limits)
 	}
 	for limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
 		t.counts.dropped++
@@ -144,12 +144,12 @@ func (s *session) pumpLocked(t *turn, o *outgoing) {
 	if f == nil || !s.onlineLocked() {
 		return
 	}
-	sent := 0
+	sent, limits := 0, s.limitsLocked()
 	for sent < len(f.queue) && s.openLocked() && s.roomLocked() {
 		d := f.queue[sent]
 		sent++
 		f.queueBytes -= int64(len(d.msg.Payload))
-		if d.msg.expired(t.now) {
+		if d.msg.expired(t.now) || limits.over(d.msg.at, t.now) {
 			t.counts.expired++
 			continue
 		}

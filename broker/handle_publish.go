@@ -111,7 +111,7 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if p.Properties != nil {
 		view.Properties = p.Properties.Travelling()
 	}
-	t.out.set(view, r.topic, c.client.ID, expires)
+	t.out.set(view, r.topic, c.client.ID, t.now, expires)
 	t.counts.publishIn(len(p.Payload))
 	return c.route(t, p, r)
 }

@@ -64,7 +64,7 @@ func (c *conn) subscribe(q mqtt.Request, id uint32, batch *store.Batch) (sub, ol
 		return nil, nil, mqtt.SharedSubsNotSupported, nil
 	case set.RefuseWildcardSubs && topic.HasWildcard(filter):
 		return nil, nil, mqtt.WildcardSubsNotSupported, nil
-	case !c.b.maySubscribe(c.client, filter, q.Options.QoS()):
+	case !set.Rules.GrantDenied && !c.b.maySubscribe(c.client, filter, q.Options.QoS()):
 		return nil, nil, mqtt.NotAuthorized, nil
 	}
 	qos := min(q.Options.QoS(), *set.MaxQoS)

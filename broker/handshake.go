@@ -82,6 +82,9 @@ func (c *conn) identify(h *handshake) error {
 		}
 		username, hasUsername = c.peer.CertName, true
 	}
+	if max := set.MaxKeepAlive; max > 0 && p.Version != mqtt.V5 && (p.KeepAlive == 0 || p.KeepAlive > max) {
+		return reasonError(mqtt.ClientIDNotValid, "keep alive %d: at most %d s are allowed here", p.KeepAlive, max)
+	}
 	switch {
 	case p.Version == mqtt.V31 && (id == "" || len([]rune(id)) > 23 && !p.Bridge && set.RefuseEmptyClientID):
 		return reasonError(mqtt.ClientIDNotValid, "client id of MQTT 3.1 is empty or too long")

@@ -84,6 +84,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 		s.link.endLocked()
 	}
 	l.s = s
+	s.rules.Store(&b.opt().Rules)
 	s.link, s.conn, s.live = l, nil, false
 	s.client, s.version, s.expiry = c.client, mqtt.V5, o.Expiry
 	s.keeps.Store(o.Expiry > 0)
@@ -93,6 +94,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	b.saveAttachedLocked(s, &batch, changed, oldWill)
 	key := s.key
 	s.mu.Unlock()
+	b.links.add(l)
 	if old != nil {
 		b.forget(t, old, &batch)
 	}

@@ -92,6 +92,7 @@ func (b *Broker) publishOrdered(t *turn, op *pubOp, p Publication, from origin, 
 	}
 	r := t.routeOf(p.Topic)
 	t.out.setOwned(&message{
+		at:        t.now,
 		Message:   mqtt.Message{Topic: r.topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties},
 		expires:   expires,
 		publisher: p.Publisher,

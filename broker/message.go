@@ -13,6 +13,7 @@ import (
 type message struct {
 	mqtt.Message
 	expires   int64  // ms on the broker's clock; 0: never
+	at        int64  // when it was published, on the same clock
 	publisher string // client id
 }
 
@@ -49,10 +50,10 @@ func own(v *mqtt.Message, topic string) mqtt.Message {
 }
 
 // toStore is the message as the store keeps it.
-func (m *message) toStore(now int64, class store.Class) *store.Message {
+func (m *message) toStore(class store.Class) *store.Message {
 	s := &store.Message{
 		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
-		Class: class, Time: now, Expires: m.expires, Publisher: m.publisher,
+		Class: class, Time: m.at, Expires: m.expires, Publisher: m.publisher,
 	}
 	if m.Properties != nil {
 		s.Properties = m.AppendProperties(nil)
@@ -62,7 +63,7 @@ func (m *message) toStore(now int64, class store.Class) *store.Message {
 
 // fromStore is the inverse of toStore.
 func fromStore(s *store.Message) *message {
-	m := &message{expires: s.Expires, publisher: s.Publisher}
+	m := &message{expires: s.Expires, at: s.Time, publisher: s.Publisher}
 	m.Topic, m.Payload, m.QoS, m.Retain = s.Topic, s.Payload, mqtt.QoS(s.QoS), s.Retain
 	// What does not parse was not written by us: the message is worth more than
 	// its properties.
@@ -96,6 +97,7 @@ type outgoing struct {
 	f5    *mqtt.Frame
 
 	expires   int64
+	at        int64
 	publisher string
 	topic     string // owned by nobody's buffer
 
@@ -109,8 +111,8 @@ type outgoing struct {
 }
 
 // set begins a new message. topic must not alias a buffer.
-func (o *outgoing) set(view mqtt.Message, topic, publisher string, expires int64) {
-	o.view, o.topic, o.publisher, o.expires = view, topic, publisher, expires
+func (o *outgoing) set(view mqtt.Message, topic, publisher string, at, expires int64) {
+	o.view, o.topic, o.publisher, o.at, o.expires = view, topic, publisher, at, expires
 	o.view.Topic = topic
 	o.owned, o.f3, o.f5 = nil, nil, nil
 	o.mountedFor = 0
@@ -118,14 +120,14 @@ func (o *outgoing) set(view mqtt.Message, topic, publisher string, expires int64
 
 // setOwned begins a message that is already kept.
 func (o *outgoing) setOwned(m *message) {
-	o.set(m.Message, m.Topic, m.publisher, m.expires)
+	o.set(m.Message, m.Topic, m.publisher, m.at, m.expires)
 	o.owned = m
 }
 
 // keep returns the message for those who keep it.
 func (o *outgoing) keep() *message {
 	if o.owned == nil {
-		o.owned = &message{Message: own(&o.view, o.topic), expires: o.expires, publisher: o.publisher}
+		o.owned = &message{Message: own(&o.view, o.topic), expires: o.expires, at: o.at, publisher: o.publisher}
 		// Large payloads in outboxes refer to the copy from now on.
 		o.view = o.owned.Message
 		o.f3, o.f5, o.mountedFor = nil, nil, 0

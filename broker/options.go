@@ -91,6 +91,9 @@ type Rules struct {
 	MaxTopicLevels int
 	// MaxSubscriptions bounds the subscriptions of one session; 0: no bound.
 	MaxSubscriptions int
+	// GrantDenied grants subscriptions that may receive nothing, and delivers
+	// nothing, until rights change.
+	GrantDenied bool
 }
 
 // QueueLimits bound a session's queue; zero fields do not.
@@ -157,7 +160,7 @@ type Settings struct {
 	MaxConnections       int    // 0: no bound
 	MountPoint           string // put before every topic of the listener's clients
 	MaxQoS               *mqtt.QoS
-	MaxKeepAlive         uint16         // seconds; 0: no bound
+	MaxKeepAlive         uint16         // seconds, told to MQTT 5 clients; others that want more are refused. 0: no bound
 	MaxPacketSize        int            // 0: 2,000,000 bytes
 	MaxTopicAlias        *uint16        // aliases a client may use; nil: 10
 	MaxTopicAliasBroker  *uint16        // aliases the broker uses towards a client; nil: 10

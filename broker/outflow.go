@@ -198,11 +198,11 @@ func (f *outflow) hasLocked(id store.MessageID) bool {
 	return false
 }
 
-// dropExpired forgets waiting messages whose life is over and returns how many.
-func (f *outflow) dropExpiredLocked(now int64) (n int) {
+// dropExpiredLocked forgets waiting messages whose life is over and returns how many.
+func (f *outflow) dropExpiredLocked(now int64, limits *QueueLimits) (n int) {
 	kept := f.queue[:0]
 	for _, d := range f.queue {
-		if d.msg.expired(now) {
+		if d.msg.expired(now) || limits.over(d.msg.at, now) {
 			f.queueBytes -= int64(len(d.msg.Payload))
 			n++
 			continue

@@ -196,7 +196,7 @@ func (op *pubOp) undo() {
 func (op *pubOp) fill(t *turn, from origin) (durable bool) {
 	o := &t.out
 	if len(op.to) > 0 {
-		m := o.keep().toStore(t.now, store.Commit)
+		m := o.keep().toStore(store.Commit)
 		for i := 0; op.addCopy(t, m, i); i++ {
 		}
 		durable = true
@@ -501,6 +501,7 @@ func (b *Broker) publishLocal(t *turn, op *pubOp, p Publication, from origin) er
 	}
 	r := t.routeOf(p.Topic)
 	t.out.setOwned(&message{
+		at:        t.now,
 		Message:   mqtt.Message{Topic: r.topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties},
 		expires:   expires,
 		publisher: p.Publisher,

@@ -182,7 +182,8 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 	if f.hasLocked(q.ID) {
 		return true
 	}
-	expired := q.Message.Expires != 0 && t.now >= q.Message.Expires // [MQTT-3.3.2-5]
+	expired := q.Message.Expires != 0 && t.now >= q.Message.Expires || // [MQTT-3.3.2-5]
+		s.limitsLocked().over(q.Message.Time, t.now)
 	if denied || expired {
 		if expired {
 			t.counts.expired++
@@ -275,6 +276,19 @@ func (s *session) markLocked(t *turn) {
 		f.mark = 1
 	}
 	t.done.Mark(s.key, uint16(f.mark))
+}
+
+// over says whether a message published at that time has waited for too long.
+func (q *QueueLimits) over(at, now int64) bool {
+	return q.Age > 0 && now-at > q.Age.Milliseconds()
+}
+
+// limitsLocked are the bounds of the session's queue.
+func (s *session) limitsLocked() *QueueLimits {
+	if s.link != nil && s.link.opts.Limits != nil {
+		return s.link.opts.Limits
+	}
+	return &s.rules.Load().Queue
 }
 
 // toStore are the bounds as the store has them.

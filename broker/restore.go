@@ -124,11 +124,7 @@ func (b *Broker) restore() error {
 			return nil
 		},
 		Retained: func(r *store.Message) error {
-			m := fromStore(r)
-			b.retained.set(m)
-			if m.expires != 0 {
-				b.timers.addRetained(m.expires, m.Topic)
-			}
+			b.keepRetained(fromStore(r))
 			return nil
 		},
 	})

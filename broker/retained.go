@@ -44,7 +44,7 @@ func (b *Broker) fillRetained(t *turn, op *pubOp, from origin) bool {
 	if lazy {
 		class = store.Lazy
 	}
-	batch.PutRetained(o.keep().toStore(t.now, class))
+	batch.PutRetained(o.keep().toStore(class))
 	return !lazy
 }
 
@@ -74,10 +74,15 @@ func (b *Broker) retain(t *turn) {
 		b.retained.drop(o.topic)
 		return
 	}
-	m := o.keep()
-	if age := b.opt().RetainExpiry; age > 0 && (m.expires == 0 || m.expires > t.now+age.Milliseconds()) {
+	b.keepRetained(o.keep())
+}
+
+// keepRetained makes m the retained message of its topic, for as long as it may
+// be one.
+func (b *Broker) keepRetained(m *message) {
+	if age := b.opt().RetainExpiry; age > 0 && (m.expires == 0 || m.expires > m.at+age.Milliseconds()) {
 		aged := *m
-		aged.expires = t.now + age.Milliseconds()
+		aged.expires = m.at + age.Milliseconds()
 		m = &aged
 	}
 	b.retained.set(m)

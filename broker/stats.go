@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -100,7 +101,8 @@ func (b *Broker) Stats() Stats {
 	b.takeovers.mu.Lock()
 	takeovers := b.takeovers.total
 	b.takeovers.mu.Unlock()
-	connected := b.stats.connected.Load()
+	// A Link is a client as Mosquitto's bridges are: connected while the remote is.
+	connected := b.stats.connected.Load() + b.links.up()
 	c := &b.counts
 	return Stats{
 		Uptime:    b.uptime(),
@@ -136,6 +138,41 @@ func (cs *clientSet) remove(c *conn) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	delete(cs.all, c)
+}
+
+// linkSet is the Links that are open.
+type linkSet struct {
+	mu  sync.Mutex
+	all []*Link
+}
+
+func (ls *linkSet) add(l *Link) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.all = append(ls.all, l)
+}
+
+// up counts those whose remote is there, and forgets those that were closed.
+func (ls *linkSet) up() (n int64) {
+	ls.mu.Lock()
+	all := slices.Clone(ls.all)
+	ls.mu.Unlock()
+	var closed []*Link
+	for _, l := range all {
+		l.s.mu.Lock()
+		if l.closed {
+			closed = append(closed, l)
+		} else if l.s.live {
+			n++
+		}
+		l.s.mu.Unlock()
+	}
+	if len(closed) > 0 {
+		ls.mu.Lock()
+		ls.all = slices.DeleteFunc(ls.all, func(l *Link) bool { return slices.Contains(closed, l) })
+		ls.mu.Unlock()
+	}
+	return n
 }
 
 // ClientInfo describes one session.

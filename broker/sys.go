@@ -143,7 +143,7 @@ func (b *Broker) waiting() (clients, bytes uint64) {
 // written.
 func (b *Broker) publishOwn(t *turn, name, value string) {
 	r := t.routeOf(name)
-	m := &message{Message: mqtt.Message{Topic: r.topic, Payload: []byte(value), Retain: true}}
+	m := &message{at: t.now, Message: mqtt.Message{Topic: r.topic, Payload: []byte(value), Retain: true}}
 	t.out.setOwned(m)
 	b.retained.set(m)
 	b.fanOut(t, r, nil)

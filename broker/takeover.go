@@ -148,9 +148,6 @@ func (c *conn) attachLocked(s *session, expiry uint32) (changed bool) {
 	s.lapse++
 	s.window = uint16(c.set.Rules.MaxInflight)
 	c.keepAlive = uint32(keepAliveOf(p, c.set)) * 1500
-	if max := c.set.MaxKeepAlive; max > 0 && p.Version != mqtt.V5 && (c.keepAlive == 0 || c.keepAlive > uint32(max)*1500) {
-		c.keepAlive = uint32(max) * 1500
-	}
 	if props := p.Properties; props != nil {
 		if props.ReceiveMaximum > 0 { // [MQTT-3.3.4-9]
 			s.window = min(s.window, props.ReceiveMaximum)

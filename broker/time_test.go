@@ -195,6 +195,64 @@ A< nothing 1s
 	})
 }
 
+// TestQueueAge: a message that has waited for longer than max_queued_age is not
+// delivered, whether its queue is in the store or in memory and whether the
+// store has swept it yet.
+func TestQueueAge(t *testing.T) {
+	inBubble(t, func(o *Options) { o.Queue.Age, o.MaxInflight = time.Minute, 1 }, func(flow func(string)) {
+		flow(`
+A> CONNECT id=a clean=0 session-expiry-interval=1000
+A< CONNACK
+A> SUBSCRIBE pid=1 filter=t qos=1
+A< SUBACK ...
+A> DISCONNECT
+A< closed
+C> CONNECT id=c keepalive=0
+C< CONNACK
+C> SUBSCRIBE pid=1 filter=t qos=1
+C< SUBACK ...
+B> CONNECT id=b keepalive=0
+B< CONNACK
+B> PUBLISH topic=t qos=1 pid=1 payload=first
+B< PUBACK ...
+C< PUBLISH topic=t qos=1 pid=$c payload=first
+B> PUBLISH topic=t qos=1 pid=2 payload=old
+B< PUBACK ...
+wait 50s
+B> PUBLISH topic=t qos=1 pid=3 payload=young
+B< PUBACK ...
+wait 20s
+C> PUBACK pid=$c
+C< PUBLISH topic=t qos=1 pid=$d payload=young
+C> PUBACK pid=$d
+D> CONNECT id=a clean=0 session-expiry-interval=1000 keepalive=0
+D< CONNACK sp=1
+D< PUBLISH topic=t qos=1 pid=$p payload=young
+D> PUBACK pid=$p
+D< nothing 1s
+`)
+	})
+	// Sooner than the store sweeps.
+	inBubble(t, func(o *Options) { o.Queue.Age = 200 * time.Millisecond }, func(flow func(string)) {
+		flow(`
+A> CONNECT id=a clean=0 session-expiry-interval=1000
+A< CONNACK
+A> SUBSCRIBE pid=1 filter=t qos=1
+A< SUBACK ...
+A> DISCONNECT
+A< closed
+B> CONNECT id=b keepalive=0
+B< CONNACK
+B> PUBLISH topic=t qos=1 pid=1 payload=old
+B< PUBACK ...
+wait 300ms
+D> CONNECT id=a clean=0 session-expiry-interval=1000 keepalive=0
+D< CONNACK sp=1
+D< nothing 500ms
+`)
+	})
+}
+
 // TestClockRestore: time off counts only between two readings that can be right.
 func TestClockRestore(t *testing.T) {
 	hour := time.Hour.Milliseconds()

@@ -39,7 +39,7 @@ func (w *will) same(o *will) bool {
 // connected. The message's life is kept in Expires, in ms, uncounted.
 func (w *will) record(due int64) store.Will {
 	m := message{Message: w.m, publisher: w.client.ID, expires: int64(w.life) * 1000}
-	return store.Will{Message: *m.toStore(0, store.Commit), Delay: w.delay, Due: due}
+	return store.Will{Message: *m.toStore(store.Commit), Delay: w.delay, Due: due}
 }
 
 // willFromStore is the inverse of record.
@@ -77,7 +77,7 @@ func (b *Broker) publishWillWith(t *turn, w *will, op *pubOp) {
 	defer func() { t.out = keep }()
 	t.out = outgoing{}
 	r := t.routeOf(w.m.Topic)
-	t.out.setOwned(&message{Message: w.m, expires: expires, publisher: w.client.ID})
+	t.out.setOwned(&message{Message: w.m, at: t.now, expires: expires, publisher: w.client.ID})
 	from := origin{client: w.client}
 	b.prepare(t, op, r, from)
 	durable := op.fill(t, from)

@@ -113,6 +113,7 @@ type mosquittoListener struct {
 	identity, crl, tls string
 	psk, api           bool
 	idPrefix           *string
+	zeroLength         *bool
 	tlsPos             Position
 }
 
@@ -129,6 +130,7 @@ func (m *mosquitto) defaults() {
 	m.c.HTTP.Address = "off"
 	m.c.Board.Kind = "none"
 	m.c.MQTT.QueueFull = "drop_newest"
+	m.c.MQTT.DeniedSubscriptions = "grant"
 	m.c.Store.Persistence = false
 	if m.older("2.0") {
 		m.queued = 100

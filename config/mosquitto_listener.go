@@ -146,6 +146,9 @@ func (m *mosquitto) limits(out *Limits, l mosquittoListener) {
 	*out = m.c.MQTT.Limits
 	out.MountPoint, out.MaxQoS, out.UseUsernameAsClientID = own.MountPoint, own.MaxQoS, own.UseUsernameAsClientID
 	out.MaxTopicAlias, out.MaxTopicAliasBroker, out.AcceptProtocolVersions = own.MaxTopicAlias, own.MaxTopicAliasBroker, own.AcceptProtocolVersions
+	if l.zeroLength != nil {
+		out.AllowZeroLengthClientID = *l.zeroLength
+	}
 	if l.idPrefix != nil {
 		out.AutoIDPrefix = *l.idPrefix
 	}

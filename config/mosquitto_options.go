@@ -37,7 +37,7 @@ func init() { // the functions refer to the map's owner
 		"max_keepalive":                numberInto(0, 65535, func(m *mosquitto) *int { return &m.c.MQTT.MaxKeepalive }),
 		"max_packet_size":              sizeInto(func(m *mosquitto) *Size { return &m.c.MQTT.MaxPacketSize }),
 		"message_size_limit":           (*mosquitto).messageSize,
-		"allow_zero_length_clientid":   truthInto(func(m *mosquitto) *bool { return &m.c.MQTT.AllowZeroLengthClientID }),
+		"allow_zero_length_clientid":   (*mosquitto).allowZeroLength,
 		"auto_id_prefix":               (*mosquitto).autoIDPrefix,
 		"retain_available":             truthInto(func(m *mosquitto) *bool { return &m.c.MQTT.RetainAvailable }),
 		"set_tcp_nodelay":              truthInto(func(m *mosquitto) *bool { return &m.c.MQTT.SetTCPNoDelay }),
@@ -221,6 +221,18 @@ func (m *mosquitto) autoIDPrefix(value string) {
 		return
 	}
 	m.c.MQTT.AutoIDPrefix = value
+}
+
+// allowZeroLength is the listener's own only with per_listener_settings.
+func (m *mosquitto) allowZeroLength(value string) {
+	v, ok := m.truth(value)
+	switch {
+	case !ok:
+	case m.perListener && m.listener >= 0:
+		m.current().zeroLength = &v
+	default:
+		m.c.MQTT.AllowZeroLengthClientID = v
+	}
 }
 
 // maxInflight knows Mosquitto's 0, no bound, which MQTT's packet ids bound.

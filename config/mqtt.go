@@ -22,7 +22,7 @@ type Limits struct {
 	AcceptProtocolVersions     []string `yaml:"accept_protocol_versions" default:"3,4,5" enum:"3,4,5,3.1,3.1.1,5.0" doc:"Protocol versions that may connect: 3 (3.1), 4 (3.1.1), 5."`
 	MaxPacketSize              Size     `yaml:"max_packet_size" default:"2MB" min:"20" max:"268435460" doc:"Largest packet a client may send."`
 	MaxQoS                     int      `yaml:"max_qos" default:"2" min:"0" max:"2" doc:"Highest QoS a client may publish with."`
-	MaxKeepalive               int      `yaml:"max_keepalive" default:"65535" min:"10" max:"65535" doc:"Longest keep alive in seconds; MQTT 5 clients that want more are told this one, others are refused."`
+	MaxKeepalive               int      `yaml:"max_keepalive" default:"65535" min:"10" max:"65535" doc:"Longest keep alive in seconds; 65535: no bound. MQTT 5 clients that want more are told this one, others are refused."`
 	MaxTopicAlias              int      `yaml:"max_topic_alias" default:"10" min:"0" max:"65535" doc:"Topic aliases an MQTT 5 client may use towards the broker."`
 	MaxTopicAliasBroker        int      `yaml:"max_topic_alias_broker" default:"10" min:"0" max:"65535" doc:"Topic aliases the broker uses towards an MQTT 5 client that allows them."`
 	RetainAvailable            bool     `yaml:"retain_available" default:"true" doc:"Accept retained messages."`
@@ -40,5 +40,6 @@ type Limits struct {
 	MaxQueuedAge               Duration `yaml:"max_queued_age" default:"0" doc:"How long a message waits for a client; 0: until it expires by its own."`
 	QueueFull                  string   `yaml:"queue_full" default:"reject" enum:"reject,drop_oldest,drop_newest,latest_per_topic" doc:"What happens to a message for a client whose queue is full: the publisher is refused, the oldest or the newest goes, or only the latest of each topic stays."`
 	PersistentClientExpiration Duration `yaml:"persistent_client_expiration" default:"0" doc:"Forget persistent clients that have been away for so long; 0: never."`
-	AllowDuplicateMessages     bool     `yaml:"allow_duplicate_messages" default:"true" doc:"Send a message once for each overlapping subscription (3.x and, with identifiers, 5) instead of once for a client."`
+	AllowDuplicateMessages     bool     `yaml:"allow_duplicate_messages" default:"false" doc:"Send a message once for each overlapping subscription of a client whose session ends with its connection. Otherwise, and always for persistent clients, once at the highest QoS, with the identifiers of all of them."`
+	DeniedSubscriptions        string   `yaml:"denied_subscriptions" default:"refuse" enum:"refuse,grant" doc:"Answer to a subscription that the ACL file lets receive nothing: refuse says so (0x80, in MQTT 5 Not authorized), grant accepts it, as Mosquitto does, and delivers what later rights allow."`
 }

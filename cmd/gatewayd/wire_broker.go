@@ -50,6 +50,7 @@ func brokerRules(l config.Limits) broker.Rules {
 		SessionExpiryMax:   l.PersistentClientExpiration.D(),
 		MaxTopicLevels:     l.MaxTopicLevels,
 		MaxSubscriptions:   l.MaxSubscriptions,
+		GrantDenied:        l.DeniedSubscriptions == "grant",
 		Queue: broker.QueueLimits{Messages: l.MaxQueuedMessages, Bytes: int64(l.MaxQueuedBytes), Age: l.MaxQueuedAge.D(),
 			OnFull: onFull(l.QueueFull)},
 	}
@@ -60,7 +61,7 @@ func brokerSettings(l config.Listener) broker.Settings {
 	return broker.Settings{
 		Rules:     new(brokerRules(l.Limits)),
 		Anonymous: l.Anonymous, MaxConnections: l.MaxConnections, MountPoint: l.MountPoint,
-		MaxQoS: new(mqtt.QoS(l.MaxQoS)), MaxKeepAlive: uint16(l.MaxKeepalive), MaxPacketSize: int(l.MaxPacketSize),
+		MaxQoS: new(mqtt.QoS(l.MaxQoS)), MaxKeepAlive: uint16(l.MaxKeepalive % 65535), MaxPacketSize: int(l.MaxPacketSize),
 		MaxTopicAlias: new(uint16(l.MaxTopicAlias)), MaxTopicAliasBroker: new(uint16(l.MaxTopicAliasBroker)),
 		NoRetain: !l.RetainAvailable, RefuseEmptyClientID: !l.AllowZeroLengthClientID, AutoIDPrefix: l.AutoIDPrefix,
 		UsernameAsClientID: l.UseUsernameAsClientID, Versions: protocols(l.AcceptProtocolVersions), Delay: !l.SetTCPNoDelay,
