@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,6 +40,7 @@ type timers struct {
 	heap  timerHeap
 	byKey map[timerKey]*timer
 	wake  chan struct{}
+	beats atomic.Uint64 // rounds of the clock
 }
 
 func (ts *timers) add(at int64, s *session, lapse uint32, kind timerKind) {
@@ -146,6 +148,7 @@ func (b *Broker) runClock(ctx context.Context) error {
 			b.saveClock()
 		}
 		list, next := b.timers.due(b.clock.Now())
+		b.timers.beats.Add(1)
 		if len(list) > 0 {
 			t := b.takeTurn()
 			for _, tm := range list {

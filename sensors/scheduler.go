@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,8 @@ type Scheduler struct {
 	groups []*interlock // each with one goroutine
 	locks  map[string]*interlock
 
-	ready chan struct{} // closed when every probe has had its first turn
+	ready chan struct{}             // closed when every probe has had its first turn
+	beat  atomic.Pointer[time.Time] // the supervisor's last round; nil before the first
 }
 
 // New checks o and makes a Scheduler of it. An error is a *ConfigError when
@@ -207,6 +209,7 @@ func (s *Scheduler) supervise(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			s.beat.Store(&now)
 			// The wall clock and the monotonic one part when the clock is set.
 			ahead += now.Round(0).Sub(last.Round(0)) - now.Sub(last)
 			last = now
