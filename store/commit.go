@@ -18,6 +18,7 @@ func (s *Store) runCommitter(ctx context.Context) {
 	defer timer.Stop()
 	var c cut
 	for ctx.Err() == nil {
+		s.turns.Add(1)
 		if !s.healthy(ctx) {
 			continue
 		}

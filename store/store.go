@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -96,6 +97,7 @@ type Store struct {
 	lastFree  int64         // the committer's own, as are the next three
 	settledAt time.Duration // since when nobody took more
 	starved   bool          // too little space to write anything
+	turns     atomic.Uint64 // of the commit loop
 	ballast   bool          // the committer's own
 
 	salvaged string // what happened to a damaged store, for Health
