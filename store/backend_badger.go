@@ -16,11 +16,12 @@ import (
 )
 
 // badgerBackend keeps the records in badger. Each write is one synced
-// transaction; every record is below the value threshold, because badger only
-// logs the errors of its value log.
+// transaction; every record is below the value threshold, because only the
+// memtable's log is synced.
 type badgerBackend struct {
 	db   *badger.DB
 	tune tuning
+	wal  *wal
 
 	mu     sync.RWMutex // held to read while it is used, so that close waits
 	closed bool
@@ -47,7 +48,11 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
 	}
-	return &badgerBackend{db: db, tune: t}, nil
+	w, err := openWAL(dir)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &badgerBackend{db: db, tune: t, wal: w}, nil
 }
 
 // replaySize is the memtable's size for this opening: at least that of the
@@ -137,6 +142,9 @@ func (b *badgerBackend) write(w *writes) error {
 			if err := txn.Commit(); err != nil {
 				return err
 			}
+			if err := b.wal.sync(); err != nil { // the order matters, see writeCut
+				return err
+			}
 			txn = b.db.NewTransaction(true)
 			size, n = 0, 0
 		}
@@ -151,7 +159,10 @@ func (b *badgerBackend) write(w *writes) error {
 		}
 		size, n = size+cost, n+1
 	}
-	return txn.Commit()
+	if err := txn.Commit(); err != nil {
+		return err
+	}
+	return b.wal.sync()
 }
 
 func (b *badgerBackend) get(key []byte, f func([]byte) error) error {
@@ -219,7 +230,9 @@ func (b *badgerBackend) close() (err error) {
 			err = fmt.Errorf("badger: %v", p)
 		}
 	}()
-	return b.db.Close()
+	err = b.db.Close()
+	b.wal.close()
+	return err
 }
 
 // verify reads every table and compares checksums.

@@ -89,7 +89,7 @@ func BenchmarkQoS1(b *testing.B) {
 		limit int64
 	}{
 		{"board", Options{}, 56 << 20},
-		{"desk", Options{RAM: 4 << 30}, 0},
+		{"desk", Options{Large: true}, 0},
 	} {
 		b.Run(tc.name, func(b *testing.B) {
 			if tc.limit > 0 {

@@ -26,8 +26,8 @@ type queueRef struct {
 }
 
 // choreDelay is how long progress waits to be written: what is done within it
-// in the same group costs one record. With the committer's own pause it keeps
-// to a second.
+// costs one transaction, and one record a group. With the committer's own pause
+// it keeps to a second.
 const choreDelay = 500 * time.Millisecond
 
 // choreShare bounds the chores that ride along with live traffic, so that the
@@ -185,12 +185,16 @@ func (s *Store) queueRecordLocked(c *cut, q queueRef, always bool) {
 }
 
 func (s *Store) choresLocked(c *cut, now time.Duration, force bool, share, budget int) {
+	delay := choreDelay
+	if len(c.subs) > 0 {
+		delay /= 2 // spares a transaction of their own
+	}
+	if !force && len(s.chores) > 0 && now-s.chores[0].at < delay {
+		share = 0
+	}
 	n := 0
 	for n < len(s.chores) && n < share && c.w.size < budget {
 		ch := s.chores[n]
-		if !force && now-ch.at < choreDelay {
-			break
-		}
 		switch ch.kind {
 		case choreQueue:
 			s.queueRecordLocked(c, queueRef{ch.session, ch.group}, false)

@@ -207,18 +207,28 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 }
 
 // sentLocked starts timing an acknowledgement and says how long it is worth to
-// wait for it: twice the session's usual round trip.
+// wait for it: a little longer than the session's acknowledgements usually take,
+// never when it seems to have gone silent.
 func (s *Store) sentLocked(ss *session, id MessageID, now time.Duration) time.Duration {
-	if ss.probe == 0 || now-ss.probed > 10*time.Second {
+	if ss.probe == 0 || now-ss.probed > silentFor {
 		ss.probe, ss.probed = id, now
 	}
 	if ss.rtt == 0 {
 		return s.opts.CommitDelay
 	}
-	return 2 * ss.rtt
+	wait := ss.rtt + 4*ss.rttvar + time.Millisecond
+	if now-ss.probed > 4*wait {
+		return never
+	}
+	return wait
 }
 
+// silentFor is how long a timed acknowledgement may fail to come before another
+// message is timed: a message may have left the queue some other way.
+const silentFor = 10 * time.Second
+
 // acknowledged ends the timing when the timed message, or a later one, is done.
+// The mean and the mean deviation are smoothed as TCP does it (RFC 6298).
 func (ss *session) acknowledged(id MessageID, now time.Duration) {
 	if ss.probe == 0 || id < ss.probe {
 		return
@@ -226,8 +236,9 @@ func (ss *session) acknowledged(id MessageID, now time.Duration) {
 	took := max(now-ss.probed, time.Microsecond)
 	ss.probe = 0
 	if ss.rtt == 0 {
-		ss.rtt = took
+		ss.rtt, ss.rttvar = took, took/2
 		return
 	}
-	ss.rtt += (took - ss.rtt) / 4
+	ss.rttvar += ((took - ss.rtt).Abs() - ss.rttvar) / 4
+	ss.rtt += (took - ss.rtt) / 8
 }

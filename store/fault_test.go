@@ -242,6 +242,9 @@ func fill(t *testing.T, dir string) SessionID {
 		}
 	}
 	flush(t, s)
+	if err := s.Compact(); err != nil { // bodies in tables of their own
+		t.Fatal(err)
+	}
 	stop()
 	return a
 }

@@ -161,7 +161,7 @@ func (s *Store) adoptLocked(fresh *Store) {
 		if was == nil {
 			continue
 		}
-		ss.limits, ss.topics, ss.rtt = was.limits, was.topics, was.rtt
+		ss.limits, ss.topics, ss.rtt, ss.rttvar = was.limits, was.topics, was.rtt, was.rttvar
 		ss.handed, ss.waiting, ss.waitBits = was.handed, 0, 0
 		for i := range ss.qs {
 			ss.qs[i].walk(ss.handed, func(e entry) bool {

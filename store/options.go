@@ -8,9 +8,9 @@ import (
 
 // Options configure a Store. The zero value works.
 type Options struct {
-	// RAM is what the board has, in bytes; it chooses badger's options. Below
-	// 2 GB, and when it is 0, the store keeps to the small set.
-	RAM int64
+	// Large gives badger eight times the memory: for machines with gigabytes to
+	// spare and traffic that never rests. See tune.go.
+	Large bool
 	// MaxPending bounds the bytes that wait for the committer: beyond it Submit
 	// waits and TrySubmit answers ErrBusy. Zero: 4 MB.
 	MaxPending int

@@ -32,6 +32,7 @@ type session struct {
 	flightCut uint64 // the last cut that wrote them
 
 	rtt    time.Duration // of acknowledgements, smoothed; 0: not known
+	rttvar time.Duration // its mean deviation
 	probe  MessageID     // the message whose acknowledgement is timed
 	probed time.Duration // when it was submitted
 

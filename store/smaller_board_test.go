@@ -11,7 +11,7 @@ import (
 // behind at a power cut with the options of a board that has little memory.
 func TestCardMovesToASmallerBoard(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Open(dir, Options{RAM: 8 << 30})
+	s, err := Open(dir, Options{Large: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestCardMovesToASmallerBoard(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	small, err := Open(cut, Options{RAM: 512 << 20})
+	small, err := Open(cut, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

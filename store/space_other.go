@@ -16,3 +16,6 @@ func allocate(f *os.File, size int64) error {
 	}
 	return nil
 }
+
+// datasync writes a file to the disk.
+func datasync(f *os.File) error { return f.Sync() }

@@ -2,7 +2,7 @@ package store
 
 import "github.com/dgraph-io/badger/v4"
 
-// tuning is what follows from the board's memory. The numbers were measured;
+// tuning is what follows from the memory the store may take. The numbers were measured;
 // docs/STORE.md says how. Two rules lie behind them: a table builder takes the
 // next power of two above twice the table's size, so tables are a little smaller
 // than one; and a record larger than a block makes the block buffer be copied
@@ -24,7 +24,7 @@ func tuneFor(o Options) tuning {
 	t := tuning{
 		memtable: 2 << 20, memtables: 1, table: 2047 << 10, block: 128 << 10, stall: 4, record: 112 << 10,
 	}
-	if o.RAM >= 2<<30 {
+	if o.Large {
 		t.memtable, t.memtables, t.table, t.stall = 16<<20, 2, 12000<<10, 8
 	}
 	t.txn = int(t.memtable * 13 / 100)
@@ -40,7 +40,7 @@ func tuneFor(o Options) tuning {
 
 func (t tuning) badger(dir string) badger.Options {
 	o := badger.DefaultOptions(dir).
-		WithSyncWrites(true).
+		WithSyncWrites(false). // wal.sync does it
 		WithDetectConflicts(false).
 		WithCompression(0).
 		WithBlockCacheSize(0).

@@ -70,10 +70,9 @@ func build(c *config.Config, verbose bool, stderr io.Writer) (g *gateway, err er
 	if g.logs, err = openLogs(c, verbose, stderr); err != nil {
 		return g, err
 	}
-	ram := memory()
-	g.limit = setMemoryLimit(c, ram)
+	g.limit = setMemoryLimit(c, memory())
 	g.clock = broker.NewClock()
-	so := storeOptions(c, ram, g.logs.Logger)
+	so := storeOptions(c, g.logs.Logger)
 	so.Now = g.clock.Now
 	if g.store, err = store.Open(dir, so); err != nil {
 		return g, c.Errorf("gateway.data_dir", `if another gatewayd runs on it, stop that; else see "gatewayd store verify"`, "the store in %s cannot be opened: %s", dir, err)

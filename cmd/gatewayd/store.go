@@ -178,7 +178,7 @@ asked for the copy over HTTP and goes on working.`,
 }
 
 func backupFolder(ctx context.Context, dir string, c *config.Config, w io.Writer) error {
-	s, err := store.Open(dir, storeOptions(c, memory(), slog.New(slog.DiscardHandler)))
+	s, err := store.Open(dir, storeOptions(c, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ store has already stay as they are. FILE is only read.`,
 			if _, err := dataFolder(c); err != nil {
 				return err
 			}
-			s, err := store.Open(dir, storeOptions(c, memory(), slog.New(slog.DiscardHandler)))
+			s, err := store.Open(dir, storeOptions(c, slog.New(slog.DiscardHandler)))
 			if err != nil {
 				return storeFault(dir, err)
 			}

@@ -13,13 +13,13 @@ import (
 
 // storeOptions turns the configuration into the store's options; whoever
 // calls adds the clock and what follows a delivery.
-func storeOptions(c *config.Config, ram int64, log *slog.Logger) store.Options {
+func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 	largest := c.MQTT.MaxPacketSize
 	for _, l := range c.Listeners {
 		largest = max(largest, l.MaxPacketSize)
 	}
 	return store.Options{
-		RAM: ram, Log: log,
+		Large: c.Store.Memory == "large", Log: log,
 		MaxPending: int(c.Store.MaxPending), MaxBytes: int64(c.Store.MaxBytes), MaxMessage: int(largest),
 		CommitDelay: c.Store.CommitDelay.D(), LazyInterval: c.Store.LazyInterval.D(), WriteBudget: int64(c.Store.WriteBudget),
 	}
