@@ -54,6 +54,7 @@ type Broker struct {
 	away      awaySet
 	clients   clientSet
 	links     linkSet
+	cursors   cursors
 	streams   streamSet
 	sys       sysState
 	stale     []store.SessionID // incarnations that restore found to be superseded
@@ -159,6 +160,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	for _, key := range b.stale {
 		op := b.newOp()
 		op.batch.DeleteSession(key)
+		op.batch.Delete(awayKey(key))
+		op.batch.Delete(cursorKey(key))
 		b.submitOrRetry(op)
 	}
 

@@ -134,6 +134,9 @@ func (s *session) launchLocked(t *turn, o *outgoing, d delivery) {
 		d.msg = nil // the session ends with the connection: never sent again
 	}
 	d.wire = true
+	if d.from != nil {
+		d.from.unacked++
+	}
 	f.addLocked(d)
 }
 

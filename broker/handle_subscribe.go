@@ -43,6 +43,7 @@ func (c *conn) onSubscribe(b []byte, t *turn) error {
 			fresh = append(fresh, sub)
 		}
 	}
+	c.b.promiseReplay(c.sess, &op.batch, fresh)
 	ack := &mqtt.Suback{ID: p.ID, Codes: codes}
 	c.afterSave(t, op, ack, fresh, joined)
 	return nil
@@ -141,6 +142,7 @@ func (c *conn) onUnsubscribe(b []byte, t *turn) error {
 	op.c, op.s, op.pid = c, s, p.ID
 	codes := make([]mqtt.ReasonCode, len(p.Filters))
 	var left []*subscription
+	cursor := false
 	for i, name := range p.Filters {
 		if _, _, _, err := topic.ParseShare(name); err != nil {
 			if c.version != mqtt.V5 {
@@ -161,6 +163,7 @@ func (c *conn) onUnsubscribe(b []byte, t *turn) error {
 				break
 			}
 		}
+		cursor = s.cursor
 		s.mu.Unlock()
 		if sub == nil {
 			codes[i] = mqtt.NoSubscriptionExisted
@@ -168,6 +171,9 @@ func (c *conn) onUnsubscribe(b []byte, t *turn) error {
 		}
 		c.b.unsubscribe(sub)
 		left = append(left, sub)
+	}
+	if cursor {
+		c.b.cursors.put(s)
 	}
 	c.afterSave(t, op, &mqtt.Unsuback{ID: p.ID, Codes: codes}, nil, false)
 	c.b.leaveGroups(s, left)
@@ -234,6 +240,10 @@ func (c *conn) beginReplay(t *turn, fresh []*subscription) {
 			s.replayForLocked(sub)
 		}
 	}
+	durable := s.durable()
 	s.mu.Unlock()
+	if durable {
+		c.b.cursors.put(s)
+	}
 	c.b.replay(t, s)
 }

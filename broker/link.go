@@ -163,6 +163,7 @@ func (l *Link) Subscribe(id uint32, requests ...mqtt.Request) error {
 		s.mu.Unlock()
 		b.enter(sub, old, group, shared)
 	}
+	b.promiseReplay(s, &batch, fresh)
 	if batch.Len() > 0 {
 		if err := b.save(&batch); err != nil {
 			return err
@@ -173,6 +174,9 @@ func (l *Link) Subscribe(id uint32, requests ...mqtt.Request) error {
 		s.replayForLocked(sub)
 	}
 	s.mu.Unlock()
+	if len(fresh) > 0 {
+		b.cursors.put(s)
+	}
 	t := b.takeTurn()
 	defer b.giveTurn(t)
 	b.replay(t, s)

@@ -34,6 +34,7 @@ type outflow struct {
 	cursor    store.MessageID // everything up to here is under way, done or ours to skip
 	unoffered int             // submitted, or about to be, and not yet offered
 	acked     []ackedDelivery // done, but a refill may still see them
+	replayed  []*replay       // sent, but not yet acknowledged as a whole
 }
 
 // delivery is one message on its way to one client.
@@ -43,7 +44,8 @@ type delivery struct {
 	ids   []uint32        // subscription identifiers
 	pid   mqtt.PacketID
 	qos   mqtt.QoS
-	opts  uint8 // optRetain, …
+	opts  uint8   // optRetain, …
+	from  *replay // of a durable session: which replay it is part of
 	state deliveryState
 	tried bool // was sent on this or an earlier connection: DUP
 	wire  bool // was sent on this connection
@@ -168,7 +170,7 @@ func (f *outflow) emptyLocked() {
 	if f == nil {
 		return
 	}
-	f.flight, f.base, f.queue, f.acked = nil, nil, nil, nil
+	f.flight, f.base, f.queue, f.acked, f.replayed = nil, nil, nil, nil, nil
 	f.head, f.idle, f.bytes, f.queueBytes = 0, 0, 0, 0
 }
 

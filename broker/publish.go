@@ -375,6 +375,9 @@ func (s *session) finishLocked(t *turn, i int) {
 	} else if d.qos == 2 && d.state == released && s.key != 0 {
 		t.done.DonePacket(s.key, uint16(d.pid))
 	}
+	if d.from != nil {
+		s.replayAckedLocked(d.from)
+	}
 	f.dropLocked(i)
 }
 

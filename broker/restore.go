@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -49,6 +50,7 @@ func originOf(data []byte) (mount, listener string) {
 func (b *Broker) restore() error {
 	byKey := make(map[store.SessionID]*session)
 	away := make(map[store.SessionID]int64)
+	replays := make(map[store.SessionID][]byte)
 	var wills []*session
 	err := b.store.Load(store.Loader{
 		Value: func(key string, value []byte) error {
@@ -58,6 +60,11 @@ func (b *Broker) restore() error {
 			if hex, ok := strings.CutPrefix(key, awayPrefix); ok && len(value) == 8 {
 				if id, err := strconv.ParseUint(hex, 16, 64); err == nil {
 					away[store.SessionID(id)] = int64(binary.BigEndian.Uint64(value))
+				}
+			}
+			if hex, ok := strings.CutPrefix(key, cursorPrefix); ok {
+				if id, err := strconv.ParseUint(hex, 16, 64); err == nil {
+					replays[store.SessionID(id)] = bytes.Clone(value)
 				}
 			}
 			return nil
@@ -134,6 +141,10 @@ func (b *Broker) restore() error {
 	now := b.clock.Now()
 	for id, s := range byKey {
 		b.limitTo(id, s.rules.Load().Queue)
+		if record := replays[id]; record != nil {
+			s.takeCursorLocked(record)
+			b.cursors.put(s)
+		}
 		s.goneAt = now
 		if since := away[id]; since > 0 {
 			s.goneAt, s.noted = since, true

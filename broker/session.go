@@ -44,6 +44,7 @@ type session struct {
 	goneAt  int64  // when the client went away, ms; 0: it is there
 	willDue int64  // as restored: when the will is due; 0: the client was connected
 	noted   bool   // the store was told since when the client is away
+	cursor  bool   // the store has where a replay stands
 	lapse   uint32 // tells the timers of one absence from those of another
 }
 

@@ -41,6 +41,7 @@ func (b *Broker) moveThenDelete(s *session, key store.SessionID, groups []*share
 		op := b.newOp()
 		op.batch.DeleteSession(key)
 		op.batch.Delete(awayKey(key))
+		op.batch.Delete(cursorKey(key))
 		b.submitOrRetry(op)
 	}
 	if !b.background.run(func() {

@@ -235,7 +235,7 @@ func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	if len(groups) == 0 {
 		s.flow.emptyLocked()
 	}
-	key, inStore := s.key, s.inStore
+	key, inStore, cursor := s.key, s.inStore, s.cursor
 	s.mu.Unlock()
 	b.sessionsMu.Lock()
 	if b.sessions[s.id] == s {
@@ -255,6 +255,9 @@ func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	if key != 0 {
 		batch.DeleteSession(key)
 		batch.Delete(awayKey(key))
+		if cursor {
+			batch.Delete(cursorKey(key))
+		}
 	}
 }
 
@@ -302,7 +305,11 @@ func (b *Broker) detach(t *turn, s *session, c *conn, why error) {
 			b.timers.add(t.now+int64(s.expiry)*1000, s, s.lapse, timerExpiry)
 		}
 		b.noteAwayLocked(s, t.now)
+		replays := s.replaysLocked()
 		s.mu.Unlock()
+		if replays {
+			b.cursors.put(s)
+		}
 		b.groupsChanged(t, s)
 	}
 	if op.batch.Len() > 0 && w == nil {

@@ -134,6 +134,7 @@ func (b *Broker) runClock(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			b.away.save(b)
+			b.cursors.save(b)
 			b.saveClock()
 			return nil
 		case <-b.timers.wake:
@@ -145,6 +146,7 @@ func (b *Broker) runClock(ctx context.Context) error {
 		case <-minute.C:
 			b.takeovers.report(b)
 			b.away.save(b)
+			b.cursors.save(b)
 			b.saveClock()
 		}
 		list, next := b.timers.due(b.clock.Now())
