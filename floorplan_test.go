@@ -32,6 +32,7 @@ var plan = map[string]room{
 	"sensors":       {floor: 2, third: []string{"periph.io/x/conn", "periph.io/x/devices", "github.com/expr-lang/expr"}},
 	"bridge":        {floor: 3, ours: []string{"mqtt", "topic", "broker", "faulthook"}, third: []string{"github.com/coder/websocket", "golang.org/x/net"}},
 	"discovery":     {floor: 3, ours: []string{"sensors", "broker", "mqtt"}},
+	"sparkplug":     {floor: 3, ours: []string{"sensors", "broker", "mqtt"}, third: []string{"google.golang.org/protobuf"}},
 	"web":           {floor: 3, ours: []string{"broker", "sensors", "bridge", "store"}, third: []string{"github.com/danielgtaylor/huma", "github.com/prometheus/client_golang"}},
 	"cmd/gatewayd": {floor: 4, ours: []string{"*"}, third: []string{
 		"github.com/spf13/cobra", "github.com/coreos/go-systemd", "github.com/fsnotify/fsnotify"}},

@@ -111,7 +111,9 @@ func (c *conn) leave() {
 	if c.b.o.notifiesRemotely() {
 		buf = (&mqtt.Publish{Topic: c.b.o.NotificationTopic, Payload: []byte("0"), Retain: c.limits.retain}).Append(buf, c.level.version)
 	}
-	buf = (&mqtt.Disconnect{}).Append(buf, c.level.version)
+	if c.b.o.Will == nil { // else it is to be published now too
+		buf = (&mqtt.Disconnect{}).Append(buf, c.level.version)
+	}
 	c.net.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.net.Write(buf) // goodbye is a courtesy
 }

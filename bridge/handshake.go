@@ -61,6 +61,12 @@ func (o *Options) connectPacket(l level) *mqtt.Connect {
 	if o.notifiesRemotely() {
 		p.Will = &mqtt.Will{Topic: o.NotificationTopic, Payload: []byte("0"), QoS: min(1, o.Profile.demands().maxQoS), Retain: true}
 	}
+	if o.Will != nil {
+		if w := o.Will(); w != nil {
+			w.QoS = min(w.QoS, o.Profile.demands().maxQoS)
+			p.Will = w
+		}
+	}
 	if l.version == mqtt.V5 {
 		p.Properties = &mqtt.Properties{
 			ReceiveMaximum:    uint16(o.ReceiveMaximum),

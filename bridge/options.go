@@ -87,6 +87,10 @@ type Options struct {
 	// renewed files are used; nil: plain, except mqtts and wss addresses.
 	TLS func() (*tls.Config, error)
 
+	// Will gives, for each CONNECT, a will in place of that of the notification;
+	// it is also what an orderly end of the connection leaves behind. nil: none.
+	Will func() *mqtt.Will
+
 	HistoryRate float64 // messages a second of what had queued up when the connection began; zero: no bound
 	PublishRate float64 // messages a second in all; zero: no bound
 	StormRate   float64 // messages a second through one rule that cut it; zero: 10,000

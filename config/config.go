@@ -23,6 +23,7 @@ type Config struct {
 	History   History    `yaml:"history" doc:"The past of the sensors' readings."`
 	Bridges   []Bridge   `yaml:"bridges" doc:"Connections to other brokers."`
 	Discovery Discovery  `yaml:"discovery" doc:"Announcing the gateway and what hangs on it."`
+	Sparkplug Sparkplug  `yaml:"sparkplug" doc:"Sparkplug B."`
 	Log       Log        `yaml:"log" doc:"Where the log goes and how much of it there is."`
 
 	files     []string            // in the order they were read

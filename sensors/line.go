@@ -106,5 +106,6 @@ func (s *Scheduler) lineOnline(name string, online bool) {
 	if online {
 		state = "online"
 	}
+	s.observeOnline(name, online)
 	s.out.push(Message{Topic: s.availability(name), Payload: []byte(state), QoS: 1, Retain: true}, true)
 }

@@ -123,6 +123,7 @@ func (l *inputLine) edge(high bool, at time.Time, seq uint64) {
 }
 
 func (l *inputLine) publish(on bool, at time.Time, seq uint64, state bool) {
+	l.sched.observeState(l.cfg.Name, on, at)
 	l.sched.out.push(Message{Topic: l.topic("state"), Payload: l.cfg.statePayload(on, at, seq),
 		QoS: l.cfg.QoS, Retain: l.cfg.retain()}, state)
 }
@@ -190,6 +191,7 @@ func (l *inputLine) publishNumber(quantity string, v float64, unit string, now t
 	if !l.sched.o.Clock().Synchronised {
 		r.Source = TimeUnknown
 	}
+	l.sched.observeReading(r)
 	body, ok := payload(r, l.cfg.Format, 4)
 	if ok {
 		l.sched.out.push(Message{Topic: l.topic(quantity), Payload: body, QoS: l.cfg.QoS, Retain: l.cfg.retain(), Reading: &r}, true)
@@ -205,11 +207,15 @@ func (l *inputLine) status() LineStatus {
 	defer l.mu.Unlock()
 	st := LineStatus{Name: l.cfg.Name, Line: l.cfg.Line, Direction: "in", Since: l.since,
 		Edges: l.edges, Lost: l.lost, Reason: l.reason, Online: l.online}
+	on := l.high != l.cfg.activeLow()
+	if l.known && l.cfg.Count == "" {
+		st.On = &on
+	}
 	switch {
 	case !l.known:
 	case l.cfg.Count != "":
 		st.State = formatNumber(float64(l.pulses)/l.cfg.PerUnit, 4)
-	case l.high != l.cfg.activeLow():
+	case on:
 		st.State = l.cfg.On
 	default:
 		st.State = l.cfg.Off

@@ -330,6 +330,7 @@ func (g *interlock) publish(o *outputLine, on bool) {
 	o.seq++
 	n := o.seq
 	o.mu.Unlock()
+	g.sched.observeState(o.cfg.Name, on, now)
 	g.sched.out.push(Message{Topic: o.topic(), Payload: o.cfg.statePayload(on, now, n), QoS: o.cfg.QoS, Retain: o.cfg.retain()}, false)
 }
 
@@ -408,7 +409,8 @@ func (o *outputLine) status() LineStatus {
 	st := LineStatus{Name: o.cfg.Name, Line: o.cfg.Line, Direction: "out", Since: o.since, Reason: o.reason,
 		Online: o.reason == "" && o.known, Edges: o.seq}
 	if o.known {
-		st.State = o.cfg.Off
+		on := o.on
+		st.On, st.State = &on, o.cfg.Off
 		if o.on {
 			st.State = o.cfg.On
 		}

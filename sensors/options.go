@@ -25,6 +25,7 @@ type Options struct {
 	Buses     Buses
 	Sink      Sink
 	History   History          // nil: none is kept
+	Observer  Observer         // nil: nobody else hears of it
 	Log       *slog.Logger     // nil: slog.Default()
 	Clock     func() ClockInfo // nil: the system clock is taken as synchronised
 	// MaxPending bounds the messages that wait for the Sink. When it is

@@ -315,6 +315,7 @@ func (p *probe) emit(r Reading) {
 	if !pass || c.off {
 		return
 	}
+	p.sched.observeReading(r)
 	body, ok := payload(r, p.cfg.Format, c.digits)
 	m := Message{Topic: c.topic, QoS: p.cfg.QoS, Retain: p.cfg.Retain, Reading: &r}
 	if ok {
@@ -370,6 +371,7 @@ func (p *probe) setOnline(online bool, reason string) bool {
 		state = "online"
 		p.sched.log.Info("sensor online", "probe", p.cfg.Name, "bus", p.busKey, "driver", p.driver.Name)
 	}
+	p.sched.observeOnline(p.cfg.Name, online)
 	p.sched.out.push(Message{Topic: p.availability, Payload: []byte(state), QoS: 1, Retain: true}, true)
 	return true
 }

@@ -117,6 +117,9 @@ func (p *probe) restamp(by time.Duration) {
 		}
 	}
 	p.mu.Unlock()
+	for _, r := range again {
+		p.sched.observeReading(r)
+	}
 	if p.cfg.Format != FormatJSON {
 		return
 	}

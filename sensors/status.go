@@ -21,6 +21,7 @@ type Status struct {
 type LineStatus struct {
 	Name, Line, Direction string
 	State                 string // payload form: "on", "off", a count
+	On                    *bool  // of a state; nil: not known, or a count
 	Since                 time.Time
 	Edges, Lost           uint64
 	Reason                string // why it does not work, or why it has this state

@@ -154,6 +154,7 @@ func checkMeaning(c *config.Config) config.Errors {
 	if len(faults) == 0 {
 		faults = append(faults, checkCycles(c)...)
 	}
+	checkSparkplug(c, fail)
 	faults = append(faults, checkSensors(c)...)
 	return append(faults, checkFiles(c)...)
 }

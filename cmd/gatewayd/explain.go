@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -74,6 +75,13 @@ func explainConfig(out io.Writer, c *config.Config) {
 				p("  %s there becomes %s here, up to QoS %d.", r.RemoteFilter(), r.LocalFilter(), t.QoS)
 			}
 		}
+	}
+	if s := c.Sparkplug; s.Enabled {
+		node, where := cmp.Or(s.Node, c.Gateway.ID, "<the gateway's id>"), "for hosts that connect here"
+		if s.Bridge != "" {
+			where = "while bridge " + s.Bridge + " is connected"
+		}
+		p("Sensors and lines are a Sparkplug B edge node too, spBv1.0/%s/…/%s, %s.", s.Group, node, where)
 	}
 	p("The log goes to %s from level %s on.", strings.Join(c.Log.To, " and "), c.Log.Level)
 }

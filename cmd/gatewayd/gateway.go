@@ -42,6 +42,7 @@ type gateway struct {
 	sensing   *sensing
 	bridges   *bridges
 	discovery *stage // nil: nothing is announced
+	sparkplug *stage // nil: no edge node
 
 	open []net.Listener // of MQTT
 	http net.Listener   // nil without
@@ -93,7 +94,7 @@ func build(c *config.Config, verbose bool, stderr io.Writer) (g *gateway, err er
 	if err = g.sensing.prepare(c); err != nil {
 		return g, err
 	}
-	g.bridges, err = newBridges(c, g.id, g.broker, g.logs.Logger)
+	g.bridges, err = newBridges(c, g.id, g.broker, g.sensing.observer.will, g.logs.Logger)
 	return g, err
 }
 
@@ -162,9 +163,14 @@ func (g *gateway) start(ctx context.Context) error {
 	if err := errors.Join(a.info(limited, g.about), a.status(limited, true)); err != nil && ctx.Err() == nil {
 		g.logs.Warn("own state not published", "err", err)
 	}
+	node, err := g.newSparkplug(g.c) // before the bridges, which ask it for their will
+	if err != nil {
+		return err
+	}
 	g.sensing.start(g.stages)
 	g.bridges.start(g.stages)
 	g.startDiscovery(g.c)
+	g.startSparkplug(node)
 	g.stages.start("watch", g.watch)
 	g.ready.Store(true)
 	if g.http != nil {

@@ -65,10 +65,21 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 		return err
 	}
 	g.dropUnknown(keptListeners(g.c, c))
-	if changedSensing(g.c, c) {
+	sensing := changedSensing(g.c, c)
+	if sensing {
 		if err := g.sensing.prepare(c); err != nil {
 			return err
 		}
+	}
+	if sensing || !reflect.DeepEqual(g.c.Sparkplug, c.Sparkplug) {
+		g.stopSparkplug()
+		node, err := g.newSparkplug(c)
+		if err != nil {
+			return err
+		}
+		defer g.startSparkplug(node) // above the bridges
+	}
+	if sensing {
 		g.sensing.start(g.stages)
 	}
 	err := g.bridges.adopt(c, g.stages)

@@ -23,6 +23,8 @@ type sensing struct {
 	store  *store.Store
 	log    *slog.Logger
 
+	observer observers // outlives a reload too
+
 	history *sensors.Ring // nil when none is kept; it outlives a reload
 
 	next  *prepared // checked and not yet started
@@ -46,7 +48,7 @@ func (s *sensing) prepare(c *config.Config) error {
 	}
 	p := &prepared{sink: newSink(s.broker, "gatewayd-lines-"+s.id, s.log)}
 	o := sensorOptions(c, s.id, s.log)
-	o.Buses, o.Sink = s.board, p.sink
+	o.Buses, o.Sink, o.Observer = s.board, p.sink, &s.observer
 	o.Clock = func() sensors.ClockInfo { return sensors.ClockInfo{Synchronised: board.ReadClock().Synchronised} }
 	var err error
 	if c.History.Keep && s.history == nil {
@@ -144,6 +146,15 @@ func (s *sensing) current() *sensors.Scheduler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now
+}
+
+// coming is what the next start will publish, or what is published if none is
+// prepared.
+func (s *sensing) coming() []sensors.Entity {
+	if s.next != nil {
+		return s.next.scheduler.Entities()
+	}
+	return s.entities()
 }
 
 func (s *sensing) snapshot() []sensors.Status {

@@ -64,7 +64,7 @@ func bridgeOptions(c *config.Config, i int, gateway string, log *slog.Logger) br
 
 // clientTLS reads a bridge's files.
 func clientTLS(t *config.ClientTLS) (*tls.Config, error) {
-	c := &tls.Config{ServerName: t.ServerName, NextProtos: t.ALPN, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{ServerName: t.ServerName, NextProtos: t.ALPN, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS12, Time: trusted.Now}
 	if t.MinVersion == "1.3" {
 		c.MinVersion = tls.VersionTLS13
 	}
@@ -108,6 +108,7 @@ type bridges struct {
 	id     string
 	broker *broker.Broker
 	log    *slog.Logger
+	will   func() *mqtt.Will // of the bridge that the Sparkplug edge node is behind
 
 	mu  sync.Mutex // guards the field below, which others read
 	all []*running
@@ -116,13 +117,14 @@ type bridges struct {
 // running is one bridge. Its stage and late belong to the gateway's goroutine.
 type running struct {
 	config config.Bridge
+	node   bool // leaves the edge node's will
 	bridge *bridge.Bridge
 	stage  *stage
 	late   *running // what takes its place once it is not connected
 }
 
-func newBridges(c *config.Config, id string, b *broker.Broker, log *slog.Logger) (*bridges, error) {
-	bs := &bridges{id: id, broker: b, log: log}
+func newBridges(c *config.Config, id string, b *broker.Broker, will func() *mqtt.Will, log *slog.Logger) (*bridges, error) {
+	bs := &bridges{id: id, broker: b, log: log, will: will}
 	all, err := bs.prepare(c)
 	bs.all = all
 	return bs, err
@@ -132,11 +134,16 @@ func newBridges(c *config.Config, id string, b *broker.Broker, log *slog.Logger)
 func (bs *bridges) prepare(c *config.Config) ([]*running, error) {
 	var all []*running
 	for i, b := range c.Bridges {
-		br, err := bridge.New(bridgeOptions(c, i, bs.id, bs.log), bs.broker)
+		o := bridgeOptions(c, i, bs.id, bs.log)
+		node := c.Sparkplug.Enabled && c.Sparkplug.Bridge == b.Name
+		if node {
+			o.Will = bs.will
+		}
+		br, err := bridge.New(o, bs.broker)
 		if err != nil {
 			return nil, c.Errorf(fmt.Sprintf("bridges[%d]", i), "correct the bridge", "%s", err)
 		}
-		all = append(all, &running{config: b, bridge: br})
+		all = append(all, &running{config: b, node: node, bridge: br})
 	}
 	return all, nil
 }
@@ -184,7 +191,7 @@ func (bs *bridges) adopt(c *config.Config, s *stages) error {
 		case i < 0:
 			bs.startOne(s, n)
 			all = append(all, n)
-		case reflect.DeepEqual(bs.all[i].config, n.config):
+		case reflect.DeepEqual(bs.all[i].config, n.config) && bs.all[i].node == n.node:
 			bs.all[i].late = nil
 			all = append(all, bs.all[i])
 		case n.config.ReloadType == "lazy" && bs.all[i].bridge.Status().State == bridge.Connected:

@@ -25,12 +25,8 @@ func (g *gateway) startDiscovery(c *config.Config) {
 	var links []discovery.Link
 	for i, b := range c.Bridges {
 		o := bridgeOptions(c, i, g.id, g.logs.Logger)
-		topic := o.NotificationTopic
-		if topic == "" {
-			topic = "$SYS/broker/connection/" + o.ClientID + "/state"
-		}
 		if b.Notifications {
-			links = append(links, discovery.Link{Name: b.Name, Topic: topic})
+			links = append(links, discovery.Link{Name: b.Name, Topic: stateTopic(o)})
 		}
 	}
 	a := discovery.New(discovery.Options{
