@@ -9,6 +9,7 @@ replace gatewayd/test => ../
 require (
 	gatewayd v0.0.0
 	gatewayd/test v0.0.0
+	golang.org/x/sys v0.49.0
 )
 
 require (
@@ -29,6 +30,5 @@ require (
 	go.opentelemetry.io/otel/metric v1.41.0 // indirect
 	go.opentelemetry.io/otel/trace v1.41.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -3,6 +3,7 @@ package sequence
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ type Publisher struct {
 	Window int           // messages not yet acknowledged, at most
 	Every  time.Duration // pause between messages; 0: as fast as the window allows
 	Pad    int           // bytes added to each payload
+
+	Dial func(context.Context) (net.Conn, error) // nil: TCP to Addr
 
 	mu     sync.Mutex
 	sent   int
@@ -43,7 +46,7 @@ func (p *Publisher) Run(ctx context.Context, stop <-chan struct{}) {
 	p.wake = make(chan struct{}, 1)
 	p.mu.Unlock()
 	for ctx.Err() == nil {
-		l, err := dial(ctx, p.Addr, p.ID)
+		l, err := dial(ctx, p.Dial, p.Addr, p.ID)
 		if err != nil {
 			if stopped(stop) && p.idle() {
 				return

@@ -3,6 +3,7 @@ package sequence
 import (
 	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ type Subscriber struct {
 	ID      string
 	Filters []string
 	QoS     byte
+	Dial    func(context.Context) (net.Conn, error) // nil: TCP to Addr
 
 	mu      sync.Mutex
 	got     map[string]map[int]int // publisher → number → deliveries
@@ -44,7 +46,7 @@ func (s *Subscriber) Ready() <-chan struct{} { return s.ready }
 // Run connects, subscribes where there is no session yet, and reconnects until ctx ends.
 func (s *Subscriber) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		l, err := dial(ctx, s.Addr, s.ID)
+		l, err := dial(ctx, s.Dial, s.Addr, s.ID)
 		if err != nil {
 			sleep(ctx, 50*time.Millisecond)
 			continue

@@ -20,11 +20,14 @@ type link struct {
 
 const ioLimit = 30 * time.Second
 
-func dial(ctx context.Context, addr, id string) (*link, error) {
-	var d net.Dialer
+// dial connects through d, or by TCP to addr where d is nil.
+func dial(ctx context.Context, d func(context.Context) (net.Conn, error), addr, id string) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	if d == nil {
+		d = func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
+	}
+	conn, err := d(ctx)
 	if err != nil {
 		return nil, err
 	}
