@@ -15,12 +15,13 @@ import (
 
 // TLSOptions name the files of a listener's TLS.
 type TLSOptions struct {
-	Cert, Key         string   // the server's, PEM, with chain
-	ClientCA          string   // PEM file or folder of PEM files: client certificates are accepted from these
-	RequireClientCert bool     // refuse clients without one
-	CRL               string   // revoked client certificates, PEM
-	MinVersion        string   // "1.2" or "1.3"; empty: 1.2
-	Ciphers           []string // of TLS 1.2, by IANA name; empty: the safe ones
+	Cert, Key         string           // the server's, PEM, with chain
+	ClientCA          string           // PEM file or folder of PEM files: client certificates are accepted from these
+	RequireClientCert bool             // refuse clients without one
+	CRL               string           // revoked client certificates, PEM
+	MinVersion        string           // "1.2" or "1.3"; empty: 1.2
+	Ciphers           []string         // of TLS 1.2, by IANA name; empty: the safe ones
+	Now               func() time.Time // judges client certificates; nil: the system's clock
 }
 
 // ServerTLS is a listener's side of TLS. Its Config stays valid for the life of
@@ -67,7 +68,7 @@ func (o TLSOptions) load() (*tls.Config, error) {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", o.Cert, o.Key, err)
 	}
 	c := &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, Time: o.Now,
 		DynamicRecordSizingDisabled: true, // small records are for web pages; packets are written whole
 	}
 	switch o.MinVersion {

@@ -11,8 +11,12 @@ import (
 // Health is how the board is doing. A figure that cannot be had here is zero
 // and its Has field false.
 type Health struct {
-	Temperature    float64 `json:"temperature,omitempty"` // of the processor, °C
-	HasTemperature bool    `json:"-"`
+	Model  string `json:"model"`
+	Serial string `json:"serial,omitempty"`
+
+	Temperature    float64            `json:"temperature,omitempty"` // of the processor, °C
+	HasTemperature bool               `json:"-"`
+	Temperatures   map[string]float64 `json:"temperatures,omitempty"` // of every thermal zone by its name
 
 	Power    Power `json:"power"`
 	HasPower bool  `json:"-"`
@@ -54,7 +58,9 @@ type Clock struct {
 // Card is the wear of the SD card or eMMC, as far as it tells.
 type Card struct {
 	Device  string `json:"device"`
+	Name    string `json:"name,omitempty"`      // what it calls itself
 	Life    string `json:"life_time,omitempty"` // eMMC: tenths of the life used, of both memory types
+	Used    int    `json:"life_used,omitempty"` // per cent of the life used, at most; 0: it does not tell
 	PreEOL  string `json:"pre_eol,omitempty"`
 	Written uint64 `json:"written"` // bytes since boot
 }
@@ -74,6 +80,8 @@ func (b *Board) Health(dataDir string) Health {
 		}
 		return strings.TrimSpace(string(t))
 	}
+	h.Model, h.Serial = b.info.Model, b.info.Serial
+	h.Temperatures = temperatures(b.root, read)
 	if v, err := strconv.ParseFloat(read("sys/class/thermal/thermal_zone0/temp"), 64); err == nil {
 		h.Temperature, h.HasTemperature = v/1000, true
 	}
@@ -128,10 +136,48 @@ func card(read func(string) string) (Card, bool) {
 			continue
 		}
 		sectors, _ := strconv.ParseUint(f[6], 10, 64) // 0 when it is unreadable
-		return Card{Device: dev, Written: sectors * 512, Life: read("sys/block/" + dev + "/device/life_time"),
-			PreEOL: read("sys/block/" + dev + "/device/pre_eol_info")}, true
+		c := Card{Device: dev, Written: sectors * 512, Name: read("sys/block/" + dev + "/device/name"),
+			Life: read("sys/block/" + dev + "/device/life_time"), PreEOL: read("sys/block/" + dev + "/device/pre_eol_info")}
+		c.Used = lifeUsed(c.Life)
+		return c, true
 	}
 	return Card{}, false
+}
+
+// lifeUsed reads "0x01 0x02": steps of ten per cent, of both kinds of memory;
+// 0x0b is beyond the end. The worse one counts.
+func lifeUsed(text string) (percent int) {
+	for _, f := range strings.Fields(text) {
+		if v, err := strconv.ParseUint(strings.TrimPrefix(f, "0x"), 16, 8); err == nil {
+			percent = max(percent, 10*int(v))
+		}
+	}
+	return percent
+}
+
+// temperatures reads the kernel's thermal zones; two of one name are numbered.
+func temperatures(root string, read func(string) string) map[string]float64 {
+	zones, _ := filepath.Glob(filepath.Join(root, "sys/class/thermal/thermal_zone*")) // the pattern is well-formed
+	var all map[string]float64
+	for _, z := range zones {
+		dir := filepath.Join("sys/class/thermal", filepath.Base(z))
+		v, err := strconv.ParseFloat(read(filepath.Join(dir, "temp")), 64)
+		if err != nil {
+			continue // an unplugged one says so
+		}
+		name := read(filepath.Join(dir, "type"))
+		if name == "" {
+			name = filepath.Base(z)
+		}
+		if _, taken := all[name]; taken {
+			name += "-" + strings.TrimPrefix(filepath.Base(z), "thermal_zone")
+		}
+		if all == nil {
+			all = map[string]float64{}
+		}
+		all[name] = v / 1000
+	}
+	return all
 }
 
 func memField(meminfo, key string) uint64 {

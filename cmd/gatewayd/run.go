@@ -71,6 +71,7 @@ func (g *gateway) run(ctx context.Context, reread func() (*config.Config, error)
 	for _, w := range warnings(g.c) {
 		g.logs.Warn("configuration", "warning", w)
 	}
+	g.learnTime()
 	err := g.start(ctx)
 	if err == nil && ctx.Err() == nil {
 		notify(daemon.SdNotifyReady, "STATUS=running")

@@ -2,23 +2,85 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"os"
+	"runtime/pprof"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"gatewayd/board"
 	"gatewayd/bridge"
-	"gatewayd/broker"
-	"gatewayd/store"
 )
 
-// healthEvery is how often the board's state is published; each time costs
-// the card one small write.
-const healthEvery = 5 * time.Minute
+// aliveLimit is how long the rooms may take to show that their loops turn.
+const aliveLimit = 5 * time.Second
+
+// watchdogs are what resets or restarts a gateway that stands still. Where
+// neither the hardware's nor systemd's can be had although one is configured
+// (gokrazy's init feeds the hardware itself), the gateway ends by itself and
+// whoever started it starts it anew.
+type watchdogs struct {
+	hardware *board.Watchdog
+	systemd  time.Duration // 0: none
+	self     time.Duration // 0: another watches, or none was asked for
+	fed      time.Time
+}
+
+// watchdogs opens what is configured.
+func (g *gateway) watchdogs() *watchdogs {
+	d := &watchdogs{fed: time.Now()}
+	if every, err := daemon.SdWatchdogEnabled(false); err == nil {
+		d.systemd = every
+	}
+	limit := g.c.Board.Watchdog.D()
+	if limit <= 0 {
+		return d
+	}
+	w, err := g.board.Watchdog(limit)
+	if err == nil {
+		d.hardware = w
+		return d
+	}
+	if d.systemd > 0 {
+		g.logs.Info("no hardware watchdog; systemd watches", "err", err)
+		return d
+	}
+	d.self = max(limit, 2*aliveLimit)
+	g.logs.Warn("no hardware watchdog; the gateway ends by itself when it stands still", "err", err, "after", d.self)
+	return d
+}
+
+// some says whether anything is to be fed.
+func (d *watchdogs) some() bool { return d.hardware != nil || d.systemd > 0 || d.self > 0 }
+
+// every is how often to look, three times as often as is needed.
+func (d *watchdogs) every() time.Duration {
+	every := 10 * time.Second
+	if d.hardware != nil {
+		every = min(every, d.hardware.Timeout()/3)
+	}
+	if d.systemd > 0 {
+		every = min(every, d.systemd/3)
+	}
+	return max(every, 100*time.Millisecond)
+}
+
+// feed tells all of them that everything advances.
+func (d *watchdogs) feed() error {
+	d.fed = time.Now()
+	if d.systemd > 0 {
+		notify(daemon.SdNotifyWatchdog)
+	}
+	if d.hardware != nil {
+		return d.hardware.Feed()
+	}
+	return nil
+}
+
+// starve is feed's other side.
+func (d *watchdogs) starve() (over bool) { return d.self > 0 && time.Since(d.fed) > d.self }
 
 // watch feeds the watchdogs while everything advances, shows the state on the
 // LED and publishes how the board is doing.
@@ -26,48 +88,35 @@ func (g *gateway) watch(ctx context.Context) error {
 	led := g.led()
 	show(led, board.LEDStarting)
 	defer show(led, board.LEDOff)
-	var hardware *board.Watchdog
-	every := 10 * time.Second
-	if w := g.c.Board.Watchdog.D(); w > 0 {
-		var err error
-		if hardware, err = g.board.Watchdog(w); err != nil {
-			g.logs.Warn("no hardware watchdog", "err", err)
-		} else {
-			defer func() {
-				if err := hardware.Close(); err != nil {
-					g.logs.Warn("watchdog not stopped", "err", err)
-				}
-			}()
-			every = min(every, hardware.Timeout()/3)
-		}
+	dogs := g.watchdogs()
+	if dogs.hardware != nil {
+		defer func() {
+			if err := dogs.hardware.Close(); err != nil {
+				g.logs.Warn("watchdog not stopped", "err", err)
+			}
+		}()
 	}
-	systemd, err := daemon.SdWatchdogEnabled(false)
-	if err == nil && systemd > 0 {
-		every = min(every, systemd/3)
-	}
-	tick := time.NewTicker(max(every, 100*time.Millisecond))
+	tick := time.NewTicker(dogs.every())
 	defer tick.Stop()
-	published := time.Time{}
+	state := boardState{g: g}
 	for {
-		if time.Since(published) >= healthEvery {
-			g.publishHealth(ctx)
-			published = time.Now()
-		}
+		state.look(ctx)
 		var stuck error
-		if systemd > 0 || hardware != nil { // looking costs a small write a minute
+		if dogs.some() {
 			stuck = g.stuck(ctx)
 		}
-		if stuck == nil {
-			if systemd > 0 {
-				notify(daemon.SdNotifyWatchdog)
+		switch {
+		case ctx.Err() != nil:
+		case stuck == nil:
+			if err := dogs.feed(); err != nil {
+				g.logs.Error("watchdog not fed", "err", err)
 			}
-			if hardware != nil {
-				if err := hardware.Feed(); err != nil {
-					g.logs.Error("watchdog not fed", "err", err)
-				}
-			}
-		} else if ctx.Err() == nil {
+		default:
 			g.logs.Error("the gateway stands still", "err", stuck)
+			if dogs.starve() {
+				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) // for whoever looks into it
+				os.Exit(exitFailed)
+			}
 		}
 		show(led, g.ledState(stuck))
 		select {
@@ -101,10 +150,19 @@ func show(l *board.LED, s board.LEDState) {
 }
 
 func (g *gateway) ledState(stuck error) board.LEDState {
-	if stuck != nil || !g.store.Health().OK {
+	var up []bridge.Status
+	if g.bridges != nil {
+		up = g.bridges.status()
+	}
+	return ledStateOf(stuck == nil && g.store.Health().OK, up)
+}
+
+// ledStateOf is what the LED shows: a fault first, then a bridge that is away.
+func ledStateOf(well bool, bridges []bridge.Status) board.LEDState {
+	if !well {
 		return board.LEDFault
 	}
-	for _, b := range g.bridges.status() {
+	for _, b := range bridges {
 		if b.State == bridge.Connecting || b.State == bridge.Waiting && b.LastError != "" {
 			return board.LEDUplinkDown
 		}
@@ -112,56 +170,43 @@ func (g *gateway) ledState(stuck error) board.LEDState {
 	return board.LEDHealthy
 }
 
-// stuck says which loop does not advance. A store that refuses writes is red
-// but not stuck: a reset would not mend it.
+// stuck says which loop does not advance: the store's commit loop, one of the
+// broker's, one of the sensors'. A store that refuses writes is red but not
+// stuck: a reset would not mend it.
 func (g *gateway) stuck(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	limited, cancel := context.WithTimeout(ctx, aliveLimit)
 	defer cancel()
-	var b store.Batch
-	b.PutLazy("x/alive", strconv.AppendInt(nil, time.Now().Unix(), 10))
-	done := make(chan error, 1)
-	err := g.store.Submit(limited, &b, func(r store.Receipt) { done <- r.Err })
-	if err == nil {
+	return firstStuck(limited,
+		func() error { return g.store.Alive(limited) },
+		func() error { return g.broker.Alive(limited) },
+		func() error {
+			if now := g.sensing.current(); now != nil {
+				return now.Alive()
+			}
+			return nil
+		})
+}
+
+// firstStuck asks the rooms one after the other. One that does not even answer
+// leaves its goroutine behind; the process is about to be reset then.
+func firstStuck(ctx context.Context, rooms ...func() error) error {
+	names := []string{"the store", "the broker", "the sensors"}
+	for i, alive := range rooms {
+		answer := make(chan error, 1)
+		go func() { answer <- alive() }()
+		grace := time.NewTimer(2 * aliveLimit) // each ends with ctx, unless it hangs
 		select {
-		case <-done:
-		case <-limited.Done():
-			err = limited.Err()
+		case err := <-answer:
+			grace.Stop()
+			if err != nil {
+				return err
+			}
+		case <-grace.C:
+			return fmt.Errorf("%s does not answer", names[i])
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil // the gateway stops
 		}
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("the store's commit loop")
-	}
-	if !answers(limited, func() { g.broker.Stats() }) {
-		return errors.New("the broker")
-	}
-	if !answers(limited, func() { g.sensing.snapshot() }) {
-		return errors.New("the sensors")
-	}
 	return nil
-}
-
-// answers reports whether f comes back in time. One that does not leaves its
-// goroutine behind; the process is about to be reset then.
-func answers(ctx context.Context, f func()) bool {
-	back := make(chan struct{})
-	go func() { defer close(back); f() }()
-	select {
-	case <-back:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// publishHealth tells how the board is doing on gateway/<id>/health.
-func (g *gateway) publishHealth(ctx context.Context) {
-	text, err := json.Marshal(g.board.Health(g.c.Gateway.DataDir))
-	if err != nil {
-		g.logs.Warn("state of the board not published", "err", fmt.Errorf("encode: %w", err))
-		return
-	}
-	err = g.broker.Publish(ctx, broker.Publication{Topic: "gateway/" + g.id + "/health", Payload: text, Retain: true, Lazy: true, Publisher: "gatewayd"}, nil)
-	if err != nil && ctx.Err() == nil {
-		g.logs.Warn("state of the board not published", "err", err)
-	}
 }

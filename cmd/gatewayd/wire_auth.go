@@ -12,7 +12,7 @@ import (
 
 func serverTLS(t *config.TLS) auth.TLSOptions {
 	return auth.TLSOptions{Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA, RequireClientCert: t.RequireClientCert,
-		CRL: t.CRL, MinVersion: t.MinVersion, Ciphers: t.Ciphers}
+		CRL: t.CRL, MinVersion: t.MinVersion, Ciphers: t.Ciphers, Now: trusted.Now}
 }
 
 // authority lets package auth decide for the broker.
