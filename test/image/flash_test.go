@@ -87,7 +87,10 @@ func TestFlashRefuses(t *testing.T) {
 	// The disk this system runs from.
 	out, err := exec.Command("findmnt", "-no", "SOURCE", "/").Output()
 	if root := strings.TrimSpace(string(out)); err == nil && strings.HasPrefix(root, "/dev/") {
-		refused(root, image, "nothing was written")
+		// Never with the right answer: a refusal that fails must not cost this machine its disk.
+		if out, err := flash(t, root, image, "no"); err == nil || strings.Contains(out, "not confirmed") || !strings.Contains(out, "nothing was written") {
+			t.Errorf("%s: want a refusal before the question, got %v\n%s", root, err, out)
+		}
 	}
 
 	mkfs, err := rig.LookPath("mkfs.ext4")
