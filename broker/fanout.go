@@ -20,6 +20,7 @@ type recipient struct {
 	bound  store.MessageID // what pid is bound to, on a refill
 	id     store.MessageID // of its copy, once submitted
 	copies int             // of the message that its session has ahead of this one
+	live   bool            // passes what waits
 }
 
 // effective is the QoS of a delivery [MQTT-3.8.4-8].

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"gatewayd/mqtt"
 	"gatewayd/store"
@@ -27,6 +28,11 @@ type LinkOptions struct {
 	Limits *QueueLimits
 	// MaxQoS0 bounds the QoS 0 messages waiting for Next; 0: 1000.
 	MaxQoS0 int
+	// Lanes says what may pass the messages that wait.
+	Lanes LaneOrder
+	// HistoryRate bounds what had queued up before Resume, in messages a second;
+	// 0: no bound.
+	HistoryRate float64
 }
 
 // Link is an in-process end of an ordinary session. What is queued for the
@@ -61,6 +67,11 @@ type Delivery struct {
 	HasExpiry       bool
 	Publisher       string // client id of who published it
 	Received        bool   // came to this process as a replayed retained message
+	// Origin is when the message reached this process, on the wall clock; zero
+	// when it is not known, as with QoS 0.
+	Origin time.Time
+
+	received int64 // on the broker's clock
 }
 
 // Link opens a session of the process's own. It takes over from a Link or a
@@ -74,6 +85,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	}
 	l := &Link{b: b, opts: o, wake: make(chan struct{}, 1)}
 	c := &conn{b: b, client: &Client{ID: o.ClientID, Username: "", Version: mqtt.V5, Local: true}}
+	last := b.store.LastID()
 	t := b.takeTurn()
 	defer b.giveTurn(t)
 	var batch store.Batch
@@ -92,6 +104,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	s.goneAt, s.window, s.will = 0, uint16(b.opt().MaxInflight), nil
 	s.lapse++
 	b.saveAttachedLocked(s, &batch, changed, oldWill)
+	l.setLanesLocked(last)
 	key := s.key
 	s.mu.Unlock()
 	b.links.add(l)

@@ -11,12 +11,16 @@ import (
 // dropped.
 func (l *Link) Resume(window int) {
 	s := l.s
+	last := l.b.store.LastID()
 	t := l.b.takeTurn()
 	defer l.b.giveTurn(t)
 	s.mu.Lock()
 	if s.link != l {
 		s.mu.Unlock()
 		return
+	}
+	if f := s.flow; f != nil && f.lanes != nil {
+		f.lanes.horizon = last
 	}
 	l.ready, l.qos0 = nil, 0
 	s.flow.offlineLocked()
@@ -62,20 +66,25 @@ func (l *Link) TryNext() (Delivery, bool) {
 
 func (l *Link) take() (d Delivery, ok bool, err error) {
 	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	if len(l.ready) > 0 {
-		d = l.ready[0]
-		l.ready[0] = Delivery{}
-		l.ready = l.ready[1:]
-		if d.QoS == 0 && !d.Release {
-			l.qos0--
+	if len(l.ready) == 0 {
+		if l.closed {
+			err = ErrLinkClosed
 		}
-		return d, true, nil
+		l.s.mu.Unlock()
+		return d, false, err
 	}
-	if l.closed {
-		err = ErrLinkClosed
+	d = l.ready[0]
+	l.ready[0] = Delivery{}
+	l.ready = l.ready[1:]
+	if d.QoS == 0 && !d.Release {
+		l.qos0--
 	}
-	return d, false, err
+	l.s.mu.Unlock()
+	if d.received != 0 {
+		d.Origin = l.origin(d.received)
+		d.Retain = d.Retain && !l.stale(&d)
+	}
+	return d, true, nil
 }
 
 // pushLocked hands a delivery to Next. It reports false when it is dropped.
@@ -89,6 +98,7 @@ func (l *Link) pushLocked(m *message, d *delivery, now int64) bool {
 	x := Delivery{
 		PacketID: d.pid, QoS: d.qos, Retain: d.opts&optRetain != 0, Dup: d.tried && d.qos > 0, Message: &m.Message,
 		SubscriptionIDs: d.ids, Publisher: m.publisher, Received: d.opts&optReplay != 0,
+		received: m.at,
 	}
 	if m.expires != 0 {
 		x.HasExpiry, x.Expiry = true, remaining(m.expires, now)

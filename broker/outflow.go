@@ -35,6 +35,7 @@ type outflow struct {
 	unoffered int             // submitted, or about to be, and not yet offered
 	acked     []ackedDelivery // done, but a refill may still see them
 	replayed  []*replay       // sent, but not yet acknowledged as a whole
+	lanes     *lanes          // nil: nothing passes what waits
 }
 
 // delivery is one message on its way to one client.
@@ -49,6 +50,10 @@ type delivery struct {
 	state deliveryState
 	tried bool // was sent on this or an earlier connection: DUP
 	wire  bool // was sent on this connection
+	// With lanes.
+	live    bool            // passed what waits
+	counted bool            // among its topic's waiting messages
+	floor   store.MessageID // while binding: its id will be higher
 }
 
 // deliveryState only moves forward:
@@ -144,6 +149,7 @@ func (f *outflow) addLocked(d delivery) {
 
 // dropLocked takes the i-th delivery out of flight.
 func (f *outflow) dropLocked(i int) {
+	f.goneLocked(&f.flight[i])
 	if d := &f.flight[i]; d.msg != nil {
 		f.bytes -= len(d.msg.Payload)
 	}

@@ -156,15 +156,17 @@ func (op *pubOp) reserve(rc recipient) {
 	f := s.outLocked()
 	f.unoffered++
 	rc.key, rc.stored = s.key, true
+	rc.live = f.backlog && s.passesLocked(op.topic(), rc.qos)
 	switch {
-	case rc.qos == 0 || f.backlog || !s.onlineLocked() || !s.openLocked() || !s.roomLocked():
+	case !rc.live && (rc.qos == 0 || f.backlog || !s.onlineLocked() || !s.openLocked() || !s.roomLocked()):
 		f.backlog = true
+		f.lanes.waits(op.topic())
 	case rc.qos == 1:
 		rc.sent = true
 		f.reserved++
 	default:
 		rc.sent, rc.pid = true, f.packetIDLocked()
-		f.addLocked(delivery{pid: rc.pid, qos: 2, opts: rc.opts, ids: rc.ids, state: binding})
+		f.addLocked(delivery{pid: rc.pid, qos: 2, opts: rc.opts, ids: rc.ids, state: binding, live: rc.live, floor: store.MessageID(s.b.durable.Load())})
 		f.idle++
 	}
 	op.to = append(op.to, rc)
@@ -184,6 +186,8 @@ func (op *pubOp) undo() {
 				f.dropLocked(j)
 				f.idle--
 			}
+		} else {
+			f.lanes.left(op.topic())
 		}
 		rc.s.mu.Unlock()
 	}
@@ -282,7 +286,7 @@ func (b *Broker) offer(t *turn, op *pubOp, rc *recipient) {
 		f.backlog = true
 	case rc.qos == 1:
 		f.reserved--
-		d := delivery{msg: op.msg, id: rc.id, ids: rc.ids, qos: 1, opts: rc.opts, pid: f.packetIDLocked()}
+		d := delivery{msg: op.msg, id: rc.id, ids: rc.ids, qos: 1, opts: rc.opts, pid: f.packetIDLocked(), live: rc.live}
 		s.markLocked(t)
 		s.putInFlightLocked(t, d)
 	default:
@@ -321,10 +325,23 @@ func (s *session) sendIdleLocked(t *turn) {
 	if f == nil || f.idle == 0 || !s.onlineLocked() {
 		return
 	}
+	if f.lanes != nil {
+		s.sendLanesLocked(t)
+		return
+	}
+	s.sendLaneLocked(t, anyLane)
+}
+
+// sendLaneLocked is sendIdleLocked for what is in one lane.
+func (s *session) sendLaneLocked(t *turn, of lane) {
+	f := s.flow
 	wired := len(f.flight) - f.idle
 	o := &t.out2
 	for i := 0; i < len(f.flight) && f.idle > 0; i++ {
 		d := &f.flight[i]
+		if of != anyLane && d.lane() != of {
+			continue
+		}
 		if d.state == binding && d.id != 0 {
 			return // out of the queue, which keeps its order over all QoS
 		}
@@ -341,12 +358,12 @@ func (s *session) sendIdleLocked(t *turn) {
 				// Too large for the client, or too old: as if delivered.
 				t.counts.dropped++
 				s.finishLocked(t, i)
-				f.idle--
 				i--
 				continue
 			}
 		}
 		d.wire = true
+		f.goneLocked(d)
 		f.idle--
 		wired++
 	}
@@ -377,6 +394,9 @@ func (s *session) finishLocked(t *turn, i int) {
 	}
 	if d.from != nil {
 		s.replayAckedLocked(d.from)
+	}
+	if !d.wire { // an answer to an earlier connection's packet, or too large
+		f.idle--
 	}
 	f.dropLocked(i)
 }

@@ -38,11 +38,15 @@ func (s *session) wantsRefillLocked() bool {
 // what is in flight can be told apart.
 func (s *session) mayRefillLocked() bool {
 	f := s.flow
-	if f.reserved > 0 || f.idle > 0 && f.hasUnnamedLocked() {
+	switch {
+	case f.lanes != nil && f.lanes.resting:
+		return false
+	case f.lanes == nil && (f.reserved > 0 || f.idle > 0 && f.hasUnnamedLocked()):
 		return false
 	}
 	// Reading for every freed slot would read each record many times.
-	return f.idle <= s.aheadLocked()/2 && s.takesMoreLocked() && s.roomLocked()
+	_, idle := f.crowdLocked()
+	return idle <= s.aheadLocked()/2 && s.takesMoreLocked() && s.roomLocked()
 }
 
 // aheadLocked is how many messages may be in flight beyond the window, ready to
@@ -54,13 +58,14 @@ func (s *session) aheadLocked() int { return min(aheadWindows*int(s.window), 256
 func (s *session) takesMoreLocked() bool {
 	f := s.flow
 	max := s.rules.Load().MaxInflightBytes
+	flight, _ := f.crowdLocked()
 	switch {
-	case len(f.flight) == 0:
+	case flight == 0:
 		return true
-	case len(f.flight) >= int(s.window)+s.aheadLocked(), max > 0 && f.bytes >= max:
+	case flight >= int(s.window)+s.aheadLocked(), max > 0 && f.bytes >= max:
 		return false
 	}
-	return len(f.flight) < int(s.window) || f.bytes < aheadBytes
+	return flight < int(s.window) || f.bytes < aheadBytes
 }
 
 // hasUnnamedLocked says whether a delivery waits for its place in the queue.
@@ -129,6 +134,7 @@ func (b *Broker) refill(s *session) bool {
 	if len(items) == 0 {
 		if f.unoffered == 0 && !f.lowered && !f.refill { // f.refill: a publish came while the queue was read
 			f.backlog = false
+			f.lanes.empty()
 		}
 		op.free()
 		return s.stopRefillLocked()
@@ -184,9 +190,16 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 	}
 	expired := q.Message.Expires != 0 && t.now >= q.Message.Expires || // [MQTT-3.3.2-5]
 		s.limitsLocked().over(q.Message.Time, t.now)
+	if !f.shownLocked(q.ID) {
+		return false // it may be what is being sent
+	}
+	counted := f.lanes.counted(q.ID)
 	if denied || expired {
 		if expired {
 			t.counts.expired++
+		}
+		if counted {
+			f.lanes.left(q.Message.Topic)
 		}
 		s.skipLocked(t, q.ID)
 		return true
@@ -197,10 +210,14 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 	if q.Message.QoS == 2 && q.QoS < 2 && q.ID > store.MessageID(b.durable.Load()) {
 		return false // its publisher's hold is not durable yet
 	}
+	if !s.paceLocked(q.ID) {
+		return false
+	}
 	m := fromStore(q.Message)
-	d := delivery{msg: m, id: q.ID, ids: q.SubscriptionIDs, qos: mqtt.QoS(q.QoS), opts: q.Options}
+	d := delivery{msg: m, id: q.ID, ids: q.SubscriptionIDs, qos: mqtt.QoS(q.QoS), opts: q.Options, counted: counted}
 	switch d.qos {
 	case 0:
+		f.goneLocked(&d)
 		t.out2.setOwned(m)
 		s.send0Locked(t, &t.out2, d.opts, d.ids)
 		s.skipLocked(t, q.ID)
@@ -249,6 +266,7 @@ func (t *turn) boundReceipt(op *pubOp) {
 		}
 		if op.err != nil { // not bound: it stays in the queue
 			f.cursor, f.lowered, f.backlog = min(f.cursor, f.flight[j].id-1), true, true
+			f.returnedLocked(&f.flight[j])
 			f.dropLocked(j)
 			f.idle--
 			continue

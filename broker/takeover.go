@@ -335,6 +335,7 @@ func (f *outflow) offlineLocked() {
 		d.wire = false
 		if d.qos == 1 && d.id != 0 && !d.tried {
 			f.cursor, f.lowered, f.backlog = min(f.cursor, d.id-1), true, true
+			f.returnedLocked(d)
 			f.dropLocked(i)
 		}
 	}

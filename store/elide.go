@@ -199,7 +199,7 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 		s.memBytes += int64(m.size)
 		s.countLocked(ss, id, m.size)
 		if r.sent {
-			ss.handOut(id, m.size)
+			ss.lend(id, m.size)
 			s.sentLocked(ss, id, now)
 		}
 	}

@@ -162,11 +162,13 @@ func (s *Store) adoptLocked(fresh *Store) {
 			continue
 		}
 		ss.limits, ss.topics, ss.rtt, ss.rttvar = was.limits, was.topics, was.rtt, was.rttvar
-		ss.handed, ss.waiting, ss.waitBits = was.handed, 0, 0
+		ss.handed, ss.ahead, ss.waiting, ss.waitBits = was.handed, was.ahead, 0, 0
 		for i := range ss.qs {
 			ss.qs[i].walk(ss.handed, func(e entry) bool {
-				ss.waiting++
-				ss.waitBits += int64(e.size)
+				if !ss.lent(e.id) {
+					ss.waiting++
+					ss.waitBits += int64(e.size)
+				}
 				return true
 			})
 		}

@@ -70,6 +70,9 @@ func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessa
 			}
 		}
 		old, ok := ss.next(ss.handed)
+		for ok && ss.lent(old) {
+			old, ok = ss.next(old)
+		}
 		if !ok || !s.removeLocked(ss, old, false, s.since()) {
 			s.meter.droppedNewest++
 			return false
@@ -97,7 +100,7 @@ func (s *Store) replaceLocked(ss *session, topic string) bool {
 	for len(ids) > 0 {
 		id := ids[0]
 		ids = ids[1:]
-		if id > ss.handed && s.removeLocked(ss, id, false, s.since()) {
+		if id > ss.handed && !ss.lent(id) && s.removeLocked(ss, id, false, s.since()) {
 			ss.topics[topic] = ids
 			return true
 		}
@@ -152,7 +155,7 @@ func (s *Store) sweepLocked(now time.Duration) {
 			}
 			var ids []MessageID
 			g.walk(0, func(e entry) bool {
-				if e.id > ss.handed && !ss.bound(e.id) {
+				if e.id > ss.handed && !ss.lent(e.id) && !ss.bound(e.id) {
 					ids = append(ids, e.id)
 				}
 				return true

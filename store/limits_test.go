@@ -220,3 +220,41 @@ func TestAgeAndExpiryDropWholeGroups(t *testing.T) {
 	}
 	check(t, s)
 }
+
+// TestSentPastOthers: what is sent at once while older messages wait counts
+// against no bound, is thrown out by none, and does not hide those that wait.
+func TestSentPastOthers(t *testing.T) {
+	for _, full := range []OnFull{DropOldest, LatestPerTopic} {
+		s, _ := running(t, t.TempDir(), Options{})
+		id := newSession(t, s, "a")
+		s.SetLimits(id, Limits{Messages: 2, OnFull: full})
+		var b Batch
+		add := func(p string, sent bool) MessageID {
+			b.AddMessage(message("t"+p, p), []Recipient{{Session: id, QoS: 1, Sent: sent}})
+			submit(t, s, &b)
+			return s.LastID()
+		}
+		add("a", false)
+		add("b", false)
+		x := add("x", true)
+		add("y", true)
+		flush(t, s)
+		peeked, err := s.Peek(nil, id, 0, 10, 1<<20)
+		if err != nil || len(peeked) != 4 {
+			t.Fatal(peeked, err)
+		}
+		add("c", false) // pushes out a
+		if _, got := queue(t, s, id); fmt.Sprint(got) != "[b x y c]" {
+			t.Fatal(full, got)
+		}
+		b.Done(id, x)
+		submit(t, s, &b)
+		flush(t, s)
+		add("d", false)
+		add("e", false)
+		if _, got := queue(t, s, id); fmt.Sprint(got) != "[b y c d e]" { // handed out by queue: the bound is free again
+			t.Fatal(full, got)
+		}
+		check(t, s)
+	}
+}

@@ -23,6 +23,15 @@ type queueItem struct {
 // event loop or under a lock. What is handed out no longer counts against the
 // session's bound.
 func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxBytes int) ([]Queued, error) {
+	return s.readQueue(dst, id, after, limit, maxBytes, true)
+}
+
+// Peek is Queue for those who only look: what it returns goes on counting.
+func (s *Store) Peek(dst []Queued, id SessionID, after MessageID, limit, maxBytes int) ([]Queued, error) {
+	return s.readQueue(dst, id, after, limit, maxBytes, false)
+}
+
+func (s *Store) readQueue(dst []Queued, id SessionID, after MessageID, limit, maxBytes int, take bool) ([]Queued, error) {
 	for {
 		s.mu.Lock()
 		if s.be == nil || s.state != stateOpen {
@@ -34,7 +43,7 @@ func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxByt
 		var items []queueItem
 		if ss != nil {
 			items = ss.page(after, limit, maxBytes)
-			for i := range items {
+			for i := 0; take && i < len(items); i++ {
 				ss.handOut(items[i].id, items[i].size)
 			}
 		}

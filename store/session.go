@@ -22,8 +22,9 @@ type session struct {
 	messages int   // live ones in the three
 	bytes    int64 // their size
 	handed   MessageID
-	waiting  int   // of messages, those after handed: what Limits count
-	waitBits int64 // their size
+	waiting  int         // of messages, those after handed: what Limits count
+	waitBits int64       // their size
+	ahead    []MessageID // sent past those that wait: with the broker, though after handed; in order
 	limits   Limits
 	topics   map[string][]MessageID // waiting messages by topic, kept for LatestPerTopic only
 
@@ -108,7 +109,7 @@ func (ss *session) findMem(id MessageID) int {
 func (ss *session) count(id MessageID, size uint32) {
 	ss.messages++
 	ss.bytes += int64(size)
-	if id > ss.handed {
+	if id > ss.handed && !ss.lent(id) {
 		ss.waiting++
 		ss.waitBits += int64(size)
 	}
@@ -117,7 +118,7 @@ func (ss *session) count(id MessageID, size uint32) {
 func (ss *session) uncount(id MessageID, size uint32) {
 	ss.messages--
 	ss.bytes -= int64(size)
-	if id > ss.handed {
+	if id > ss.handed && !ss.back(id) {
 		ss.waiting--
 		ss.waitBits -= int64(size)
 	}
@@ -130,8 +131,38 @@ func (ss *session) handOut(id MessageID, size uint32) {
 		return
 	}
 	ss.handed = id
+	if ss.back(id) {
+		return
+	}
 	ss.waiting--
 	ss.waitBits -= int64(size)
+}
+
+// lend is handOut for a message that is sent at once: others may still wait
+// before it.
+func (ss *session) lend(id MessageID, size uint32) {
+	if ss.waiting <= 1 { // itself
+		ss.handOut(id, size)
+		return
+	}
+	ss.ahead = append(ss.ahead, id)
+	ss.waiting--
+	ss.waitBits -= int64(size)
+}
+
+// lent says whether a message was sent past others.
+func (ss *session) lent(id MessageID) bool {
+	_, ok := slices.BinarySearch(ss.ahead, id)
+	return ok
+}
+
+// back forgets that a message was sent past others; it reports whether it was.
+func (ss *session) back(id MessageID) bool {
+	i, ok := slices.BinarySearch(ss.ahead, id)
+	if ok {
+		ss.ahead = slices.Delete(ss.ahead, i, i+1)
+	}
+	return ok
 }
 
 // leave makes a hole of a pendRef, and closes the holes at the head, or all once

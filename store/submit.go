@@ -157,7 +157,7 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 				sub.flight, sub.must = true, true
 			}
 			if r.sent {
-				ss.handOut(id, m.size)
+				ss.lend(id, m.size)
 				wait = max(wait, s.sentLocked(ss, id, now))
 			} else {
 				worth = false
