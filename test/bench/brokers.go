@@ -16,6 +16,9 @@ type startOptions struct {
 	retained   string         // gatewayd's class of retained values: memory, lazy, commit
 	board      string         // gatewayd's board: none unless set
 	transport  load.Transport // of a second listener, which the scenario uses
+	bridgeTo   string         // a bridge carries bench/bridge/# there
+	bridgeQoS  byte
+	debug      bool // gatewayd serves profiles
 }
 
 type broker struct {
@@ -66,18 +69,21 @@ func startGatewayd(bin, dir string, o startOptions) (*peer.Process, error) {
 			return nil, err
 		}
 		second = at
-		if o.transport == load.TLS {
-			alt = fmt.Sprintf("  - {address: %q, tls: {cert: %q, key: %q}}\n", at, cert, key)
-		} else {
-			alt = fmt.Sprintf("  - {address: %q, websocket: true}\n", at)
+		alt = fmt.Sprintf("  - {address: %q, websocket: %v", at, o.transport.WebSocket())
+		if o.transport.Secure() {
+			alt += fmt.Sprintf(", tls: {cert: %q, key: %q}", cert, key)
 		}
+		alt += "}\n"
 	}
 	conf := fmt.Sprintf(`gateway: {id: bench, data_dir: %q}
 listeners:
   - address: %q
-%shttp: {address: "127.0.0.1:%d"}
+%shttp: {address: "127.0.0.1:%d", debug: %v}
 board: %s
-`, filepath.Join(dir, "data"), addr, alt, web, board)
+`, filepath.Join(dir, "data"), addr, alt, web, o.debug, board)
+	if o.bridgeTo != "" {
+		conf += fmt.Sprintf("bridges: [{name: centre, addresses: [%q], protocol: mqttv311, topics: [{filter: bench/bridge/#, qos: %d}]}]\n", o.bridgeTo, o.bridgeQoS)
+	}
 	if o.retained != "" {
 		conf += fmt.Sprintf("store: {retained_class: %s}\n", o.retained)
 	}
@@ -95,7 +101,7 @@ func secondListener(dir string, tr load.Transport) (addr, cert, key string, err 
 	if err != nil {
 		return "", "", "", err
 	}
-	if tr == load.TLS {
+	if tr.Secure() {
 		cert, key, err = peer.SelfSigned(dir)
 	}
 	return fmt.Sprintf("127.0.0.1:%d", port), cert, key, err
@@ -113,6 +119,9 @@ func startMosquitto(dir string, o startOptions) (*peer.Process, error) {
 	if o.persistent {
 		extra += fmt.Sprintf("persistence true\npersistence_location %s/\n", dir)
 	}
+	if o.bridgeTo != "" {
+		extra += fmt.Sprintf("connection centre\naddress %s\nbridge_protocol_version mqttv311\ntopic bench/bridge/# out %d\n", o.bridgeTo, o.bridgeQoS)
+	}
 	if o.transport == load.TCP {
 		return peer.StartMosquitto(dir, port, extra)
 	}
@@ -122,9 +131,10 @@ func startMosquitto(dir string, o startOptions) (*peer.Process, error) {
 	}
 	_, at, _ := strings.Cut(second, ":")
 	extra += fmt.Sprintf("listener %s 127.0.0.1\n", at)
-	if o.transport == load.TLS {
+	if o.transport.Secure() {
 		extra += fmt.Sprintf("certfile %s\nkeyfile %s\n", cert, key)
-	} else {
+	}
+	if o.transport.WebSocket() {
 		extra += "protocol websockets\n"
 	}
 	p, err := peer.StartMosquitto(dir, port, extra)

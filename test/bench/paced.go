@@ -46,7 +46,7 @@ func paced(qos byte) func(e *env) error {
 		}
 		t.keep = true
 		seconds := e.seconds
-		e.seconds = max(2*e.seconds, 3*time.Second) // the CPU clock ticks in 10 ms
+		e.seconds = max(2*e.seconds, 2*time.Second)
 		err := t.measure()
 		e.seconds = seconds
 		e.percentiles("lat", t.latencies)
@@ -61,7 +61,7 @@ func runIdle(e *env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.loop.Connect(e.addr, setupLimit, clients("idle", n, func(i int, c *load.Client) {
+	if _, err := e.connect(e.addr, clients("idle", n, func(i int, c *load.Client) {
 		c.Filters = []string{fmt.Sprintf("idle/%d", i)}
 	})...); err != nil {
 		return err

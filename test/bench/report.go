@@ -25,15 +25,17 @@ type report struct {
 // figures are what -data keeps.
 type figures struct {
 	Runs   map[string][]map[string]float64 // by scenario and broker
-	Failed map[string]string
+	Failed map[string]string // the last failure
+	Broken map[string]int    // how many runs failed
 	Disk   string // what it allowed before the run
-	Load   string // what else the machine had to do
+	Load   string // what else the machine had to do, before
+	After  string // and at the end, our own work included
 	Took   time.Duration
 }
 
 func newReport(f flags, brokers []*broker) *report {
 	return &report{f: f, brokers: brokers, figures: figures{
-		Runs: map[string][]map[string]float64{}, Failed: map[string]string{}, Disk: syncProbe(), Load: loadAverage(),
+		Runs: map[string][]map[string]float64{}, Failed: map[string]string{}, Broken: map[string]int{}, Disk: syncProbe(), Load: loadAverage(),
 	}}
 }
 
@@ -43,7 +45,10 @@ func (r *report) add(s *scenario, b *broker, v map[string]float64) {
 	r.Runs[key(s, b)] = append(r.Runs[key(s, b)], v)
 }
 
-func (r *report) fail(s *scenario, b *broker, err error) { r.Failed[key(s, b)] = err.Error() }
+func (r *report) fail(s *scenario, b *broker, err error) {
+	r.Failed[key(s, b)] = err.Error()
+	r.Broken[key(s, b)]++
+}
 
 // median of one figure over the runs; have is false when there is none.
 func (r *report) median(s *scenario, b *broker, metric string) (v float64, have bool) {
@@ -88,6 +93,9 @@ func (r *report) load() error {
 	if err := json.Unmarshal(b, &old); err != nil {
 		return fmt.Errorf("%s: %w", r.f.data, err)
 	}
+	if old.Broken == nil {
+		old.Broken = map[string]int{}
+	}
 	old.Disk, old.Load = r.Disk, old.Load+", "+r.Load
 	r.figures = old
 	return nil
@@ -96,6 +104,7 @@ func (r *report) load() error {
 // save keeps the figures for the next part.
 func (r *report) save(took time.Duration) error {
 	r.Took += took
+	r.After = loadAverage()
 	if r.f.data == "" {
 		return nil
 	}
@@ -131,8 +140,8 @@ func (r *report) markdown() string {
 		time.Now().UTC().Format("2006-01-02"), r.most(), r.f.seconds)
 	fmt.Fprintf(&b, "MQTT 3.1.1, loopback, 64 B payloads and clean sessions unless a row says otherwise; one process each, no pinning.\n")
 	fmt.Fprintf(&b, "CPU is the broker's user and system time from /proc for each delivered message (retained and queue rows: for each\nacknowledged one). gatewayd has its durable store open in every row. Absolute figures drift with the machine; compare within a row.\n\n")
-	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, disk: %s, load before %s; the whole run took %s\n",
-		cpuModel(), runtime.NumCPU(), kernel(), r.Disk, r.Load, r.Took.Round(time.Second))
+	fmt.Fprintf(&b, "- Machine: %s, %d cores, %s, disk: %s, load average before %s, after %s (our own work included); the whole run took %s\n",
+		cpuModel(), runtime.NumCPU(), kernel(), r.Disk, r.Load, r.After, r.Took.Round(time.Second))
 	for _, br := range r.brokers {
 		fmt.Fprintf(&b, "- %s: %s\n", br.name, br.version)
 	}
@@ -215,7 +224,8 @@ func (r *report) notes(b *strings.Builder, chosen []*scenario) {
 		for _, br := range r.brokers {
 			if e := r.Failed[key(s, br)]; e != "" {
 				e, _, _ = strings.Cut(e, "\n")
-				lines = append(lines, fmt.Sprintf("- %s, %s: %s", s.name, br.name, e))
+				n := r.Broken[key(s, br)]
+				lines = append(lines, fmt.Sprintf("- %s, %s: %d of %d runs failed: %s", s.name, br.name, n, n+len(r.Runs[key(s, br)]), e))
 			}
 			for _, k := range []string{"lost", "disorder"} {
 				if slices.ContainsFunc(s.metrics, func(m metric) bool { return m.key == k }) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +39,7 @@ type scenario struct {
 	only    []string // brokers that can do it; nil: all
 	metrics []metric
 	options startOptions
+	prepare func(e *env) error // before the broker starts; may change e.options
 	run     func(e *env) error
 }
 
@@ -52,6 +52,7 @@ type env struct {
 	options startOptions
 	ready   time.Duration // start to ready
 	loop    *load.Loop
+	centre  *centre // of a bridge scenario
 	seconds time.Duration
 	quick   bool
 	result  map[string]float64
@@ -85,7 +86,7 @@ func (e *env) restart() error {
 	e.ready, err = p.Ready(60 * time.Second)
 	if e.profiles != "" && e.b.name == "gatewayd" {
 		e.starts++
-		go profile(cmp.Or(os.Getenv("GW_PPROF"), p.Web), fmt.Sprintf("%s-%d.pprof", e.profiles, e.starts), e.seconds)
+		go profile(p.Web, fmt.Sprintf("%s-%d.pprof", e.profiles, e.starts), e.seconds)
 	}
 	return err
 }
@@ -110,6 +111,12 @@ func once(s *scenario, b *broker, f flags) (map[string]float64, error) {
 		return nil, err
 	}
 	defer e.loop.Close()
+	e.options.debug = f.profile != ""
+	if s.prepare != nil {
+		if err := s.prepare(e); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.restart(); err != nil {
 		if e.p != nil {
 			e.p.Kill()

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"gatewayd/test/load"
@@ -52,6 +51,9 @@ var scenarios = []*scenario{
 		options: startOptions{persistent: true},
 		run:     runAckLatency,
 	},
+	bridgeScenario(0),
+	bridgeScenario(1),
+	bridgeScenario(2),
 	onlineScenario("online", 0),
 	onlineScenario("online-5ms", 5*time.Millisecond),
 	onlineScenario("online-30ms", 30*time.Millisecond),
@@ -76,15 +78,16 @@ func onlineScenario(name string, rtt time.Duration) *scenario {
 	return s
 }
 
-// Over TLS and WebSocket the core of the table is reported beside mosquitto's.
+// Over TLS and WebSocket the core of the table is reported beside mosquitto's, and of both together what costs most.
 func init() {
-	for _, tr := range []load.Transport{load.TLS, load.WS} {
+	core := []string{"fan-in", "fan-out", "pairs0", "pairs1", "pairs2", "paced0", "paced1", "idle"}
+	for _, tr := range []load.Transport{load.TLS, load.WS, load.WSS} {
 		for _, s := range scenarios {
-			if !slices.Contains([]string{"fan-in", "fan-out", "pairs0", "pairs1", "pairs2", "paced0", "paced1", "idle"}, s.name) || s.options.transport != load.TCP {
+			if !slices.Contains(core, s.name) || tr == load.WSS && !slices.Contains([]string{"fan-out", "pairs1", "idle"}, s.name) {
 				continue
 			}
 			c := *s
-			c.name, c.title = string(tr)+"-"+s.name, strings.ToUpper(string(tr))+": "+s.title
+			c.name, c.title = string(tr)+"-"+s.name, transportNames[tr]+": "+s.title
 			c.options.transport = tr
 			c.only = []string{"gatewayd", "mosquitto"}
 			c.slow = true
@@ -96,6 +99,8 @@ func init() {
 		}
 	}
 }
+
+var transportNames = map[load.Transport]string{load.TLS: "TLS", load.WS: "WebSocket", load.WSS: "WebSocket over TLS"}
 
 func runStart(e *env) error {
 	e.set("ready", float64(e.ready.Microseconds())/1000)

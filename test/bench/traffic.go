@@ -74,7 +74,7 @@ const setupLimit = 60 * time.Second
 
 // subscribers connects the receiving side.
 func (t *traffic) subscribers(cl ...load.Client) error {
-	conns, err := t.e.loop.Connect(cmp.Or(t.via, t.e.addr), setupLimit, cl...)
+	conns, err := t.e.connect(cmp.Or(t.via, t.e.addr), cl...)
 	if err != nil {
 		return fmt.Errorf("subscribers: %w", err)
 	}
@@ -128,7 +128,7 @@ func (t *traffic) publishers(n int, set func(p *publisher), cl ...load.Client) e
 	if cl == nil {
 		cl = clients("pub", n, nil)
 	}
-	conns, err := t.e.loop.Connect(t.e.addr, setupLimit, cl...)
+	conns, err := t.e.connect(t.e.addr, cl...)
 	if err != nil {
 		return fmt.Errorf("publishers: %w", err)
 	}

@@ -23,6 +23,7 @@ type Loop struct {
 	timer  int // timerfd, 0 while there is none
 	tick   func(due int)
 	conns  []*Conn // by descriptor
+	lns    []listener
 	dirty  []*Conn
 	events [256]unix.EpollEvent
 	buf    []byte
@@ -45,13 +46,17 @@ func (l *Loop) Close() {
 			c.Close()
 		}
 	}
+	for _, ln := range l.lns {
+		unix.Close(ln.fd)
+	}
 	if l.timer > 0 {
 		unix.Close(l.timer)
 	}
 	unix.Close(l.fd)
 }
 
-// Every calls tick on the loop's goroutine each period; due is how many periods have passed since the last call.
+// Every calls tick on the loop's goroutine each period; due is how many periods have passed since the last call. There is
+// one timer: a later call replaces the earlier, and a period of 0 ends it.
 func (l *Loop) Every(period time.Duration, tick func(due int)) error {
 	if l.timer == 0 {
 		fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
@@ -79,6 +84,11 @@ func (l *Loop) Dial(addr string, on func(c *Conn, first byte, body []byte)) (*Co
 		unix.Close(fd)
 		return nil, err
 	}
+	return l.add(fd, on)
+}
+
+// add makes a connected, non-blocking descriptor a connection of the loop.
+func (l *Loop) add(fd int, on func(c *Conn, first byte, body []byte)) (*Conn, error) {
 	c := &Conn{loop: l, fd: fd, on: on}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)}
 	if err := unix.EpollCtl(l.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
@@ -163,6 +173,9 @@ func (l *Loop) handle(ev *unix.EpollEvent) {
 		if n, _ := unix.Read(l.timer, b[:]); n == 8 {
 			l.tick(int(binary.NativeEndian.Uint64(b[:])))
 		}
+		return
+	}
+	if l.accept(int(ev.Fd)) || int(ev.Fd) >= len(l.conns) {
 		return
 	}
 	c := l.conns[ev.Fd]

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is one running broker.
@@ -112,8 +114,13 @@ func (p *Process) Output() string {
 // clockTick is USER_HZ, which is 100 on every Linux this runs on.
 const clockTick = 10 * time.Millisecond
 
-// CPU is the user and system time the process has used.
+// CPU is the user and system time the process has used: from its CPU clock, which counts nanoseconds, or, where the
+// kernel does not show it, from /proc in ticks.
 func (p *Process) CPU() (time.Duration, error) {
+	var ts unix.Timespec
+	if clock := ^int32(p.PID())<<3 | 2; unix.ClockGettime(clock, &ts) == nil { // clock_getcpuclockid(3)
+		return time.Duration(ts.Nano()), nil
+	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return 0, err
