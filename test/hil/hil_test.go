@@ -33,6 +33,7 @@ sensors:
 // bench is a board under power with the gateway on it.
 type bench struct {
 	machine *rig.Machine
+	address string // of the gateway, seen from the host
 	qmp     *rig.QMP
 	wires   *rig.Qtest
 	watch   *watch
@@ -40,7 +41,7 @@ type bench struct {
 
 // slow is how long anything may take: the board is emulated, and others may
 // use this machine too.
-const slow = 60 * time.Second
+const slow = 3 * time.Minute
 
 func start(t *testing.T, goarch, kernel, config string, qemu ...string) bench {
 	t.Helper()
@@ -65,7 +66,7 @@ func start(t *testing.T, goarch, kernel, config string, qemu ...string) bench {
 	m := rig.Start(t, program, append(qemu, "-display", "none", "-no-reboot", "-kernel", filepath.Join(kernel, "vmlinuz"), "-initrd", initrd,
 		"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:%s-:1883", address),
 		"-qmp", "unix:"+qmp+",server,nowait", "-qtest", "unix:"+wires+",server,nowait", "-qtest-log", os.DevNull)...)
-	b := bench{machine: m, qmp: rig.DialQMP(t, qmp), wires: rig.DialQtest(t, wires)}
+	b := bench{machine: m, address: address, qmp: rig.DialQMP(t, qmp), wires: rig.DialQtest(t, wires)}
 	b.watch = startWatch(t, m, address)
 	return b
 }
@@ -125,6 +126,7 @@ func TestThermometerAndLinesOn32Bit(t *testing.T) {
 	if err := b.watch.wait(0, availability, slow, is("online")); err != nil {
 		t.Fatalf("plugged in: %v", err)
 	}
+	seen := startMosquitto(t, b.address, "room1/temperature")
 	for _, celsius := range []float64{21.5, 23.5, -12.5} {
 		mark := b.watch.mark()
 		if err := warm(celsius); err != nil {
@@ -133,6 +135,7 @@ func TestThermometerAndLinesOn32Bit(t *testing.T) {
 		if err := b.watch.wait(mark, "room1/temperature", slow, near(celsius, 0.3)); err != nil {
 			t.Errorf("%v °C: %v", celsius, err)
 		}
+		seen.wait(t, fmt.Sprintf("%v °C", celsius), slow, near(celsius, 0.3))
 	}
 
 	mark := b.watch.mark()
