@@ -127,6 +127,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 		retained.away(nil)
 	}
 	b.notify(ctx, "0")
+	if err := link.Survey(ctx); err != nil {
+		b.log.Warn("the queue was not read: live messages wait for history", "err", err)
+	}
 	for b.await(ctx) {
 		b.enter(Connecting, nil)
 		c, err := b.connect(ctx, link)
@@ -146,7 +149,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 const maxQoS0 = 20_000
 
 func (b *Bridge) openLink() (*broker.Link, error) {
-	o := broker.LinkOptions{ClientID: b.o.LocalClientID, Expiry: 0xFFFFFFFF, MaxQoS0: maxQoS0}
+	o := broker.LinkOptions{
+		ClientID: b.o.LocalClientID, Expiry: 0xFFFFFFFF, MaxQoS0: maxQoS0,
+		Lanes:       [...]broker.LaneOrder{ByTopic: broker.TopicOrder, LiveFirst: broker.LaneFirst, OneLane: broker.OneLane}[b.o.Lanes],
+		HistoryRate: b.o.historyRate(),
+	}
 	if b.o.LocalVolatile {
 		o.CleanStart, o.Expiry = true, 0
 	}

@@ -34,6 +34,16 @@ const (
 	Only31
 )
 
+// Lanes says what may pass the messages that have queued up.
+type Lanes uint8
+
+// The lanes.
+const (
+	ByTopic   Lanes = iota // live messages, unless an older one of their topic waits
+	LiveFirst              // all live messages
+	OneLane                // none
+)
+
 // Options configure a Bridge.
 type Options struct {
 	Name      string
@@ -91,6 +101,8 @@ type Options struct {
 	// it is also what an orderly end of the connection leaves behind. nil: none.
 	Will func() *mqtt.Will
 
+	Lanes       Lanes
+	NoMark      bool    // history does not get the user properties of its origin
 	HistoryRate float64 // messages a second of what had queued up when the connection began; zero: no bound
 	PublishRate float64 // messages a second in all; zero: no bound
 	StormRate   float64 // messages a second through one rule that cut it; zero: 10,000

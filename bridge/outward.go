@@ -17,8 +17,7 @@ type outward struct {
 	aliases map[string]uint16
 	frame   mqtt.Frame
 	limit   limiter
-	history limiter
-	queued  int // messages that waited when the connection began and are still to come
+	mark    marker
 }
 
 // pump sets the connection up and then sends what the link delivers, as much
@@ -27,10 +26,9 @@ func (c *conn) pump(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}, history: limiter{rate: c.b.o.HistoryRate}}
+	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}, mark: newMarker(c)}
 	window := min(c.b.o.ReceiveMaximum, c.limits.receiveMaximum)
 	c.b.up(c, window)
-	p.queued, _, _ = c.link.Depth()
 	c.link.Resume(window)
 	if err := p.reconcile(ctx); err != nil {
 		return err
@@ -107,11 +105,12 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 		p.drop(d, reason)
 		return nil
 	}
-	if err := p.pace(ctx, d); err != nil {
+	if err := p.pace(ctx); err != nil {
 		return nil
 	}
 	m := *d.Message
 	m.Topic = to.name
+	p.mark.origin(&m, d)
 	p.frame.Set(&m, p.level.version)
 	h := mqtt.Header{
 		Dup: d.Dup, QoS: min(d.QoS, p.limits.maxQoS), PacketID: d.PacketID,
@@ -199,17 +198,10 @@ func (c *conn) finish(pid mqtt.PacketID, qos mqtt.QoS) {
 	}))
 }
 
-// pace holds the pump back to the configured rates. What had queued up comes
-// first, in order, and may be held back more; QoS 0 is always of now.
-func (p *outward) pace(ctx context.Context, d *broker.Delivery) error {
-	if p.limit.rate <= 0 && p.history.rate <= 0 {
-		return nil
-	}
+// pace holds the pump back to the configured rate. What had queued up is held
+// back by the link, which the rest passes.
+func (p *outward) pace(ctx context.Context) error {
 	wait := p.limit.take(time.Now())
-	if d.QoS > 0 && p.queued > 0 {
-		p.queued--
-		wait = max(wait, p.history.take(time.Now()))
-	}
 	if wait <= 0 {
 		return nil
 	}
