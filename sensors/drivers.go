@@ -18,6 +18,7 @@ func Drivers() []Driver {
 		driverBH1750, driverTSL2561, driverVEML7700, driverVEML6075,
 		driverADS1115, driverADS1015, driverMCP3008, driverMCP3208, driverINA219,
 		driverADXL345, driverMPU6050, driverTLV493D, driverAS7262, driverHX711, driverHCSR04,
+		driverAS3935, driverCAP1188,
 		driverDHT22, driverIIO, driverHwmon,
 		driverDS18B20,
 		driverSoC,

@@ -89,12 +89,14 @@ var truths = map[string][]truth{
 		tolerance: map[string]float64{"magnetic_flux_x": 0.05, "magnetic_flux_y": 0.05, "magnetic_flux_z": 0.05, "temperature": 0.56}}},
 	"as7262": {{values: map[string]float64{"light_450": 12.5, "light_650": 99.25, "temperature": 29},
 		tolerance: map[string]float64{"light_450": 0.001, "light_650": 0.001, "temperature": 0.1}, settle: 2 * time.Second}},
-	"hx711":  {{values: map[string]float64{"raw": -123456}, tolerance: map[string]float64{}, bus: "pins", options: map[string]any{"clock": "GPIO5", "data": "GPIO6", "scale": 420.5, "zero": 100}}},
-	"hcsr04": {{values: map[string]float64{"distance": 1.234}, tolerance: map[string]float64{"distance": 0.001}, bus: "pins", options: map[string]any{"trigger": "GPIO23", "echo": "GPIO24"}}},
-	"dht22":  {{values: climateTruth(-4.5, 66.6, 0), tolerance: fine, bus: "sys", noPlug: true}},
-	"iio":    {{values: map[string]float64{"temperature": 31.25, "pressure": 1003.4, "voltage_0": 1.2345}, tolerance: map[string]float64{"temperature": 0.001, "pressure": 0.001, "voltage_0": 0.0002}, bus: "sys", noPlug: true}},
-	"hwmon":  {{values: map[string]float64{"temperature": 41.5, "voltage": 5.012, "rotation": 1234}, tolerance: map[string]float64{"temperature": 0.001, "voltage": 0.001}, bus: "sys", noPlug: true}},
-	"soc":    {{kind: "-", values: climateTruth(61.25, -1, 0), tolerance: fine, bus: "sys", noPlug: true}},
+	"as3935":  {{values: map[string]float64{"lightning_distance": 12, "lightning_energy": 345678}, tolerance: map[string]float64{"lightning_energy": 0.5}, settle: 12 * time.Second}},
+	"cap1188": {{checked: true, chance: twoReads, values: map[string]float64{"touch_0": 1, "touch_1": 0, "touch_5": 1, "touch_7": 1}, tolerance: map[string]float64{}}},
+	"hx711":   {{values: map[string]float64{"raw": -123456}, tolerance: map[string]float64{}, bus: "pins", options: map[string]any{"clock": "GPIO5", "data": "GPIO6", "scale": 420.5, "zero": 100}}},
+	"hcsr04":  {{values: map[string]float64{"distance": 1.234}, tolerance: map[string]float64{"distance": 0.001}, bus: "pins", options: map[string]any{"trigger": "GPIO23", "echo": "GPIO24"}}},
+	"dht22":   {{values: climateTruth(-4.5, 66.6, 0), tolerance: fine, bus: "sys", noPlug: true}},
+	"iio":     {{values: map[string]float64{"temperature": 31.25, "pressure": 1003.4, "voltage_0": 1.2345}, tolerance: map[string]float64{"temperature": 0.001, "pressure": 0.001, "voltage_0": 0.0002}, bus: "sys", noPlug: true}},
+	"hwmon":   {{values: map[string]float64{"temperature": 41.5, "voltage": 5.012, "rotation": 1234}, tolerance: map[string]float64{"temperature": 0.001, "voltage": 0.001}, bus: "sys", noPlug: true}},
+	"soc":     {{kind: "-", values: climateTruth(61.25, -1, 0), tolerance: fine, bus: "sys", noPlug: true}},
 }
 
 func lux(v float64) map[string]float64 { return map[string]float64{"illuminance": v} }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestExpanders(t *testing.T) {
-	for _, kind := range []string{"mcp23017", "xl9535", "pcf8574"} {
+	for _, kind := range []string{"mcp23017", "mcp23008", "xl9535", "pcf8574", "pcf8575"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t, sim.Options{Parts: []sim.Part{{Kind: kind, Name: "exp1"}}}, sensors.Options{

@@ -55,17 +55,20 @@ func unhex(s string) []byte {
 	return b
 }
 
+// i2cExample is what a driver writes and a part answers, and the readings of it.
+type i2cExample struct {
+	name, driver string
+	addr         uint16
+	options      map[string]any
+	ops          []string
+	want         string
+}
+
 // The bytes and values are examples of the parts' datasheets, where these have
 // some; otherwise they follow the datasheet's formula.
 func TestDatasheetExamples(t *testing.T) {
 	const bmeCal = "70 6b 43 67 18 fc 7d 8e 43 d6 d0 0b 27 0b 8c 00 f9 ff 8c 3c f8 c6 70 17 00 4b"
-	for _, tc := range []struct {
-		name, driver string
-		addr         uint16
-		options      map[string]any
-		ops          []string
-		want         string
-	}{
+	for _, tc := range append([]i2cExample{
 		{"SCD4x, read_measurement: 500 ppm, 25 °C, 37 %", "scd4x", 0x62, nil, []string{
 			"3f 86", "36 82", "> f8 96 31 9f 07 c2 3b be 89", "24 27 00 00 81", "21 b1", "e4 b8", "> 80 06 04", "ec 05", "> 01 f4 33 66 67 a2 5e b9 3c"},
 			"co2 500, temperature 25.0, humidity 37.0"},
@@ -88,7 +91,7 @@ func TestDatasheetExamples(t *testing.T) {
 			"acceleration_x 0.0, acceleration_y -9.8, acceleration_z 9.8"},
 		{"BME280: 25.08 °C, 1006.53 hPa", "bme280", 0x76, nil, []string{"d0 > 60", "d0 > 60", "88 > " + bmeCal, "e1 > 72 01 00 13 29 03 1e",
 			"f4 4c f2 02 f5 a0 f4 4c", "f4 4d", "f3 > 00", "f7 > 65 5a c0 7e ed 00 68 00", "f2 > 02 00 4c"}, "temperature 25.1, humidity 37.0, pressure 1006.5"},
-	} {
+	}, moreExamples...) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bus := &i2ctest.Playback{DontPanic: true}
@@ -122,15 +125,21 @@ func sameReadings(got, want string) bool {
 
 // readOnce opens a driver, waits as it asks, and reads.
 func readOnce(b Buses, driver string, options map[string]any) (string, error) {
+	text, _, err := readAndKeep(b, driver, options)
+	return text, err
+}
+
+// readAndKeep leaves the probe open.
+func readAndKeep(b Buses, driver string, options map[string]any) (string, Probe, error) {
 	d, _ := FindDriver(driver)
 	dev, err := d.OpenProbe(b, Params{Bus: "i2c-1", Options: options})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if s, ok := dev.(Starter); ok {
 		wait, err := s.Start(context.Background())
 		if err != nil {
-			return "", err
+			return "", dev, err
 		}
 		time.Sleep(wait)
 	}
@@ -143,7 +152,7 @@ func readOnce(b Buses, driver string, options map[string]any) (string, error) {
 		}
 		out = append(out, fmt.Sprintf("%s %.*f%s", r.Quantity, prec, r.Value, mark))
 	})
-	return strings.Join(out, ", "), err
+	return strings.Join(out, ", "), dev, err
 }
 
 // Another part at the address is told from the right one.

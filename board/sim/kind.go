@@ -31,8 +31,9 @@ func Kinds() []Kind {
 		kindBH1750, kindTSL2561, kindVEML7700, kindVEML6075,
 		kindADS1115, kindADS1015, kindMCP3008, kindMCP3208, kindINA219,
 		kindADXL345, kindMPU6050, kindTLV493D, kindAS7262, kindHX711, kindHCSR04,
+		kindAS3935, kindCAP1188,
 		kindDHT22, kindIIO, kindHwmon,
-		kindPCA9548, kindMCP23017, kindXL9535, kindPCF8574,
+		kindPCA9548, kindMCP23017, kindMCP23008, kindPCF8575, kindXL9535, kindPCF8574,
 		kindDS18B20,
 	}
 }

@@ -128,7 +128,7 @@ func scan(b *board.Board) []answered {
 		if err != nil {
 			continue // no I2C bus
 		}
-		for addr := uint16(0x08); addr < 0x78; addr++ { // the others are reserved
+		for addr := uint16(0x03); addr < 0x78; addr++ { // those from 0x03 to 0x07 are reserved, and used all the same
 			var one [1]byte
 			if err := bus.Tx(addr, nil, one[:]); err != nil {
 				continue

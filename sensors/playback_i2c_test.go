@@ -1,0 +1,41 @@
+package sensors
+
+// moreExamples go through the same table as those of TestDatasheetExamples.
+// Where the datasheet has an example its bytes and result are given; where it
+// has a formula only, the bytes are plain numbers put through that formula.
+var moreExamples = []i2cExample{
+	{"BMP180, datasheet p. 15: UT 27898, UP 23843 are 15.0 °C, 699.64 hPa", "bmp180", 0x77, nil, []string{"d0 > 55", "d0 > 55",
+		"aa > 01 98 ff b8 c7 d1 7f e5 7f f5 5a 71 18 2e 00 04 80 00 dd f9 0b 34", "f4 2e", "f6 > 6c fa", "f4 b4", "f6 > 5d 23 00"},
+		"temperature 15.0, pressure 699.6"},
+	{"BMP280, datasheet p. 23: 519888 and 415148 are 25.08 °C, 100653 Pa", "bmp280", 0x76, nil, []string{"d0 > 58", "d0 > 58",
+		"88 > 70 6b 43 67 18 fc 7d 8e 43 d6 d0 0b 27 0b 8c 00 f9 ff 8c 3c f8 c6 70 17 00 00", "f4 4c f5 a0 f4 4c", "f4 4d", "f3 > 00",
+		"f7 > 65 5a c0 7e ed 00", "f2 > 00 00 4c"}, "temperature 25.1, pressure 1006.5"},
+	{"HDC302x, datasheet 7.3.3: raw/65535 · 175 - 45 and · 100", "hdc302x", 0x44, nil, []string{"22 36", "e0 00 > 66 67 a2 5e b9 3c"},
+		"temperature 25.0, humidity 37.0"},
+	{"AHT20, datasheet 6.1: raw/2^20 · 200 - 50 and · 100", "aht20", 0x38, nil, []string{"71 > 18", "ac 33 00", "> 18 80 00 06 00 00 23"},
+		"temperature 25.0, humidity 50.0"},
+	{"CCS811, ALG_RESULT_DATA of clean air", "ccs811", 0x5A, nil, []string{"20 > 81", "f4", "01 10", "02 > 01 90 00 00 98 00 00 00"}, "eco2 400? tvoc 0?"},
+	{"ENS160, checksum by datasheet p. 30", "ens160", 0x53, nil, []string{"00 > 60 01", "10 > 00", "10 02", "13 89 4a 00 64", "38 > 00",
+		"20 > 86 02 29 00 21 03", "38 > 39"}, "aqi 2.0? tvoc 41? eco2 801?"},
+	{"TSL2561, datasheet p. 23: T package, ratio 0.2", "tsl2561", 0x39, nil, []string{"80 03", "80 > 03", "81 02", "ac > e8 03 c8 00", "80 > 03"}, "illuminance 382.2"},
+	{"VEML7700, application note p. 5: 0.5376 lx a count at gain 1/8 and 100 ms", "veml7700", 0x10, nil, []string{"00 01 10", "00 00 10", "00 01 10", "00 00 10",
+		"04 > e8 03", "00 > 00 10"}, "illuminance 537.6"},
+	{"VEML6075, application note p. 6: (1000·0.001461 + 1000·0.002591)/2", "veml6075", 0x10, nil, []string{"0c > 26", "00 01 00", "00 00 00", "07 > e8 03",
+		"09 > e8 03", "0a > 00 00", "0b > 00 00", "00 > 00 00"}, "uv_index 2.0"},
+	{"INA219, datasheet table 8: 20 mV over 2 mΩ at 11.98 V are 10 A, 119.8 W", "ina219", 0x40, map[string]any{"shunt": 0.002, "max_current": 32.768}, []string{"05 50 00",
+		"00 1f ff", "05 > 50 00", "01 > 07 d0", "02 > 5d 98", "04 > 27 10", "03 > 17 66", "05 > 50 00"}, "voltage 12.0, current 10.0, power 119.8, shunt_voltage 20.0"},
+	{"ADS1015: half of 4.096 V", "ads1015", 0x48, map[string]any{"channels": []any{0}}, []string{"01 > 85 83", "01 c3 83", "01 > c3 83", "00 > 40 00"}, "voltage_0 2.0"},
+	{"MPU-6050, register map pp. 29 to 31: 8192 a g, temperature/340 + 36.53, 65.5 a °/s", "mpu6050", 0x68, nil, []string{"75 > 68", "6b 01", "1b 08", "1c 08",
+		"3b > 00 00 e0 00 20 00 fd f7 02 8f 00 00 fd 71", "6b > 01"},
+		"acceleration_x 0.0, acceleration_y -9.8, acceleration_z 9.8, angular_velocity_x 10.0, angular_velocity_y 0.0, angular_velocity_z -10.0, temperature 35.0"},
+	{"TLV493D, user's manual 5: 0.098 mT and 1.1 °C a step, 340 is 25 °C", "tlv493d", 0x5E, nil, []string{"ff", "00", "00 > 00 00 00 00 00 00 00 00 00 00",
+		"00 83 00 60", "00 > 00 00 00 00 00 00 00", "00 > 06 fa 00 14 44 04 54"}, "magnetic_flux_x 9.8, magnetic_flux_y -9.0, magnetic_flux_z 0.4, temperature 25.0"},
+	{"AS3935, datasheet pp. 33 to 36: lightning at 12 km", "as3935", 0x03, nil, []string{"3c 96", "00 24", "01 22", "02 c2", "03 00", "08 00", "3d 96", "08 20", "08 00",
+		"00 > 24 22", "3a > 80 80", "03 > 08", "04 > 40 e2 01 0c", "04 > 40 e2 01 0c", "00 > 24 22", "3a > 80 80"}, "lightning_distance 12.0, lightning_energy 123456, strikes 1.0"},
+	{"CAP1188, datasheet p. 43: inputs 1 and 4 touched", "cap1188", 0x29, nil, []string{"fd > 50 5d", "03 > 09", "00 00"},
+		"touch_0 1.0, touch_1 0.0, touch_2 0.0, touch_3 1.0, touch_4 0.0, touch_5 0.0, touch_6 0.0, touch_7 0.0"},
+	{"BME680: trimming and raw values through the compensation of the datasheet, 3.3", "bme680", 0x76, nil, []string{"d0 > 61", "f0 > 00",
+		"89 > 00 65 67 03 00 41 8f ed d6 58 00 8e 1c 7a ff 22 1e 00 00 de f3 04 f5 1e 00", "e1 > 3f c9 30 00 2d 14 78 9c b9 65 af e8 e2 12 00 00", "00 > 2e 00 10 00 10",
+		"5a 76", "64 59", "71 10", "72 02", "74 4d", "1d > 80 00 50 95 70 76 03 60 56 81 00 00 00 54 37 00 00"},
+		"temperature 21.1, humidity 50.6, pressure 1015.8, gas_resistance 72577.8?"},
+}
