@@ -25,6 +25,10 @@ image: ## a bootable SD-card image in dist/: BOARD=rpi3, rpi4, rpi5 or zero2w
 	@scripts/setup-debian.sh rigs
 	@scripts/image.sh $(BOARD)
 
+.PHONY: images
+images: ## the image of every board
+	@for b in rpi3 rpi4 rpi5 zero2w; do $(MAKE) --no-print-directory image BOARD=$$b || exit 1; done
+
 .PHONY: flash
 flash: ## writes the image to a card: DEV=/dev/sdX BOARD=rpi4
 	@scripts/flash.sh "$(DEV)" dist/gatewayd-$(BOARD).img

@@ -36,6 +36,8 @@ mkdir -p "$instance/builddir"
 # One go.mod pins everything in the image; without it gok would fetch whatever is newest.
 sed "s#^replace gatewayd => .*#replace gatewayd => $root#" image/go.mod >"$instance/builddir/go.mod"
 cp image/go.sum "$instance/builddir/"
+# The corrections of the database (docs/decisions/0002) belong to every build.
+sed -n "s#^\(replace .* => \)\./#\1$root/#p" "$(scripts/badger-overlay.sh)" >>"$instance/builddir/go.mod"
 # -mod=mod: a dependency that gatewayd has gained since image/go.mod was tidied is taken from gatewayd's own go.mod.
 (cd "$instance/builddir" && CGO_ENABLED=0 go build -mod=mod -o "$work/gok" github.com/gokrazy/tools/cmd/gok)
 version=$(git describe --tags --always --dirty 2>/dev/null || echo dev)

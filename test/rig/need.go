@@ -78,7 +78,7 @@ func Build(t testing.TB, module, pkg, goarch string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), filepath.Base(pkg)+"-"+goarch)
 	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}
-	if corrected := filepath.Join(Root(), "scripts", "badger-overlay.sh"); goarch == "arm" && module == Root() {
+	if corrected := filepath.Join(Root(), "scripts", "badger-overlay.sh"); module == Root() {
 		file, err := exec.Command(corrected).Output() // a go.mod; docs/decisions/0002
 		if err != nil {
 			t.Fatalf("%s: %v", corrected, err)
