@@ -15,7 +15,7 @@ help: ## lists the targets
 
 .PHONY: build
 build: ## builds bin/gatewayd for this machine
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gatewayd ./cmd/gatewayd
+	$(GO) build -modfile "$$(scripts/badger-overlay.sh)" -trimpath -ldflags '$(LDFLAGS)' -o bin/gatewayd ./cmd/gatewayd
 
 .PHONY: run
 run: build ## runs the gateway on its built-in default: mosquitto_sub -t 'room1/#' prints readings

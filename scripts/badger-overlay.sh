@@ -1,46 +1,195 @@
 #!/usr/bin/env bash
-# Prints the path of a go.mod for `go build -modfile` in which badger's allocator has one expression corrected: on
-# 32-bit machines it is 0 and badger corrupts its tables (docs/decisions/0002). The module is copied from the module
-# cache at build time; go does not let an -overlay replace files there. The digest guards the edit: with another
-# version of the module the line has to be looked at again.
+# Prints the path of a go.mod for `go build -modfile` in which badger and its allocator have a few expressions corrected
+# (docs/decisions/0002): tables are corrupted on 32-bit machines, and a disk that is full, read-only or broken ends the
+# process by SIGBUS where it should be an error. The modules are copied from the module cache at build time; go does not
+# let an -overlay replace files there. Digests guard the edits: with another version they have to be looked at again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-module=github.com/dgraph-io/ristretto/v2
-digest=b9e7b23942c19c22f753ad4d09c1dcacc23bba627034d724d04ec078109a0f0c
-wrong='uint64((bufIdx+1)<<32)' right='uint64(bufIdx+1)<<32'
+ristretto=github.com/dgraph-io/ristretto/v2 badger=github.com/dgraph-io/badger/v4
 
-go mod download "$module"
-dir=$(go list -m -f '{{.Dir}}' "$module")
-if ! printf '%s  %s\n' "$digest" "$dir/z/allocator.go" | sha256sum --check --status; then
-	echo "$0: $dir/z/allocator.go is not the file this correction was made for; look at its Allocate and renew the digest, or drop the correction" >&2
+fail() {
+	echo "$0: $*" >&2
 	exit 1
-fi
+}
+
+go mod download "$ristretto" "$badger"
 out=bin/overlay
 mkdir -p "$out"
 # Several builds may ask at once, and one may be compiling from what another would replace.
 exec 9>"$out/lock"
 flock 9
 done=$out/made-from
-state="$digest $(sha256sum go.mod go.sum scripts/badger-overlay.sh | sha256sum)"
+state=$(cat go.mod go.sum scripts/badger-overlay.sh | sha256sum)
 if [ -f "$done" ] && [ "$(<"$done")" = "$state" ]; then
 	echo "$PWD/$out/go.mod"
 	exit 0
 fi
-new=$out/new.$$
-rm -rf "$new"
-mkdir -p "$new"
-cp -r "$dir/." "$new/"
-chmod -R u+w "$new"
-text=$(<"$dir/z/allocator.go")
-if [ "${text/"$wrong"/}" = "$text" ]; then
-	echo "$0: $dir/z/allocator.go does not have the expression to be corrected" >&2
-	exit 1
-fi
-printf '%s\n' "${text/"$wrong"/"$right"}" >"$new/z/allocator.go"
-rm -rf "$out/ristretto"
-mv "$new" "$out/ristretto"
+
+# copy MODULE NAME: a copy that may be edited
+copy() {
+	local dir new=$out/new.$$
+	dir=$(go list -m -f '{{.Dir}}' "$1")
+	rm -rf "$new" "${out:?}/$2"
+	mkdir -p "$new"
+	cp -r "$dir/." "$new/"
+	chmod -R u+w "$new"
+	mv "$new" "$out/$2"
+}
+
+# original FILE DIGEST
+original() {
+	printf '%s  %s\n' "$2" "$out/$1" | sha256sum --check --status ||
+		fail "$1 is not the file this correction was made for; look at it and renew the digest, or drop the correction"
+}
+
+# correct FILE WRONG RIGHT
+correct() {
+	local text
+	text=$(<"$out/$1")
+	[ "${text/"$2"/}" != "$text" ] || fail "$1 does not have what is to be corrected: $2"
+	printf '%s\n' "${text/"$2"/"$3"}" >"$out/$1"
+}
+
+copy "$ristretto" ristretto
+copy "$badger" badger
+
+# On 32-bit machines the shift of an int leaves 0, and the second buffer of a table builder overwrites the first.
+original ristretto/z/allocator.go b9e7b23942c19c22f753ad4d09c1dcacc23bba627034d724d04ec078109a0f0c
+correct ristretto/z/allocator.go 'uint64((bufIdx+1)<<32)' 'uint64(bufIdx+1)<<32'
+
+# A mapped file gets its blocks when it is made: a full disk is an error then, and not a fault when a page is written.
+original ristretto/z/file.go 41c1400f1d3e4c9437359e3843889333778322ae4465ab6681f5838849bf9a5f
+correct ristretto/z/file.go 'if err := fd.Truncate(int64(sz)); err != nil {' 'if err := Preallocate(fd, int64(sz)); err != nil {
+			fd.Close()
+			os.Remove(filename)'
+cat >"$out/ristretto/z/preallocate_linux.go" <<'GO'
+package z
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// Preallocate gives a file its size and, where the file system can, its blocks.
+func Preallocate(fd *os.File, size int64) error {
+	for {
+		err := syscall.Fallocate(int(fd.Fd()), 0, 0, size)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.ENOSYS):
+			return fd.Truncate(size)
+		default:
+			return os.NewSyscallError("fallocate", err)
+		}
+	}
+}
+GO
+cat >"$out/ristretto/z/preallocate_other.go" <<'GO'
+//go:build !linux
+
+package z
+
+import "os"
+
+// Preallocate gives a file its size.
+func Preallocate(fd *os.File, size int64) error { return fd.Truncate(size) }
+GO
+cat >"$out/ristretto/z/fault.go" <<'GO'
+package z
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// Guard makes a fault in a mapping an error: defer Guard(&err)().
+func Guard(err *error) func() {
+	old := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(old)
+		p := recover()
+		if p == nil {
+			return
+		}
+		if f, ok := p.(interface{ Addr() uintptr }); ok {
+			*err = fmt.Errorf("the disk failed under a mapped file: %v", f)
+			return
+		}
+		panic(p)
+	}
+}
+GO
+
+# Writing into a mapped file that has become read-only, or whose disk fails, is an error and not the end.
+original badger/db.go 823fe02d0797e1e95bab29523a26fb4fda0bee8f7635397d41acad6e05359f7a
+correct badger/db.go 'func (db *DB) writeToLSM(b *request) error {' 'func (db *DB) writeToLSM(b *request) (err error) {
+	defer z.Guard(&err)()'
+original badger/table/table.go eadaeb76de9e82f21d9fe77e52ae2ee164256c656e3c9a2f8ad2ba76c6808677
+correct badger/table/table.go 'func CreateTable(fname string, builder *Builder) (*Table, error) {' 'func CreateTable(fname string, builder *Builder) (made *Table, err error) {
+	defer z.Guard(&err)()'
+
+# A log that cannot be made leaves the memtable in place, instead of none.
+correct badger/db.go '	for {
+		select {
+		case db.flushChan <- db.mt:' '	var next *memTable
+	for {
+		if next == nil && len(db.flushChan) < cap(db.flushChan) { // nobody else sends
+			if next, err = db.newMemTable(); err != nil {
+				return y.Wrapf(err, "cannot create new mem table")
+			}
+		}
+		select {
+		case db.flushChan <- db.mt:'
+correct badger/db.go '			db.mt, err = db.newMemTable()
+			if err != nil {
+				return y.Wrapf(err, "cannot create new mem table")
+			}' '			db.mt = next'
+
+# A table that cannot be written ends the compaction; badger drops that error, and with it what the table held.
+original badger/levels.go 14b18b6371bdf778e03f25bb88d6100f096cce6f5828f3c71a40f8572e43e557
+correct badger/levels.go 'defer inflightBuilders.Done(err)
+			defer builder.Close()' 'defer func() { inflightBuilders.Done(err) }()
+			defer builder.Close()'
+original badger/y/y.go 207464f3e304485ac923767945fb051ad9838a4df3388cae4c6ca3776d08999a
+correct badger/y/y.go '	if err != nil {
+		t.errCh <- err
+	}' '	if err != nil {
+		select {
+		case t.errCh <- err:
+		default: // there are others
+		}
+	}'
+correct badger/y/y.go '			if err != nil {
+				return err
+			}
+		}
+	}
+}' '			if err != nil {
+				select {
+				case t.errCh <- err: // for Finish
+				default:
+				}
+				return err
+			}
+		}
+	}
+}'
+
+# A manifest record that was written in part would hide all after it.
+original badger/manifest.go debd72bfbea94e63cc23170de940e1ba5dceb4e8f72dedc92da4b8e4f2c273a5
+correct badger/manifest.go '		if _, err := mf.fp.Write(buf); err != nil {' '		at, err := mf.fp.Seek(0, io.SeekEnd)
+		if err != nil {
+			return err
+		}
+		if _, err := mf.fp.Write(buf); err != nil {
+			_ = mf.fp.Truncate(at)
+			_, _ = mf.fp.Seek(at, io.SeekStart)'
+
 cp go.mod "$out/go.mod"
 cp go.sum "$out/go.sum"
-go mod edit -replace "$module=./$out/ristretto" "$out/go.mod"
+go mod edit -replace "$ristretto=./$out/ristretto" -replace "$badger=./$out/badger" "$out/go.mod"
 printf '%s\n' "$state" >"$done"
 echo "$PWD/$out/go.mod"

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
@@ -24,7 +26,38 @@ type badgerBackend struct {
 	wal  *wal
 
 	mu     sync.RWMutex // held to read while it is used, so that close waits
-	closed bool
+	closed atomic.Bool  // set before close waits, which may take long on a full disk
+}
+
+// use reports whether the backend may be used, until done is called.
+func (b *badgerBackend) use() (done func(), err error) {
+	if b.closed.Load() {
+		return nil, ErrFailed
+	}
+	b.mu.RLock()
+	if b.closed.Load() {
+		b.mu.RUnlock()
+		return nil, ErrFailed
+	}
+	return b.mu.RUnlock, nil
+}
+
+// guard makes an error of a fault in a mapped file, which a disk that cannot be
+// read causes, or a file that became shorter: defer guard(&err)().
+func guard(err *error) func() {
+	old := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(old)
+		p := recover()
+		if p == nil {
+			return
+		}
+		if f, ok := p.(interface{ Addr() uintptr }); ok {
+			*err = fmt.Errorf("store: the disk cannot be read under a mapped file: %v", f)
+			return
+		}
+		panic(p)
+	}
 }
 
 func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) {
@@ -76,6 +109,7 @@ func replaySize(dir string, size int64) (int64, error) {
 
 // openQuietly turns badger's panics on damaged files into errors.
 func openQuietly(o badger.Options) (db *badger.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			db, err = nil, fmt.Errorf("badger: %v", p)
@@ -127,11 +161,11 @@ func removeEmptyLogs(dir string) error {
 }
 
 func (b *badgerBackend) write(w *writes) error {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.closed {
-		return ErrFailed
+	done, err := b.use()
+	if err != nil {
+		return err
 	}
+	defer done()
 	txn := b.db.NewTransaction(true)
 	defer func() { txn.Discard() }()
 	size, n := 0, 0
@@ -165,12 +199,13 @@ func (b *badgerBackend) write(w *writes) error {
 	return b.wal.sync()
 }
 
-func (b *badgerBackend) get(key []byte, f func([]byte) error) error {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.closed {
-		return ErrFailed
+func (b *badgerBackend) get(key []byte, f func([]byte) error) (err error) {
+	defer guard(&err)()
+	done, err := b.use()
+	if err != nil {
+		return err
 	}
+	defer done()
 	return b.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -183,13 +218,14 @@ func (b *badgerBackend) get(key []byte, f func([]byte) error) error {
 	})
 }
 
-func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, value []byte, size int) error) error {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.closed {
-		return ErrFailed
+func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, value []byte, size int) error) (err error) {
+	defer guard(&err)()
+	done, err := b.use()
+	if err != nil {
+		return err
 	}
-	err := b.db.View(func(txn *badger.Txn) error {
+	defer done()
+	err = b.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix, o.PrefetchValues = prefix, false
 		it := txn.NewIterator(o)
@@ -219,12 +255,11 @@ func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, va
 }
 
 func (b *badgerBackend) close() (err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed.Swap(true) {
 		return nil
 	}
-	b.closed = true
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("badger: %v", p)
@@ -237,6 +272,7 @@ func (b *badgerBackend) close() (err error) {
 
 // verify reads every table and compares checksums.
 func (b *badgerBackend) verify() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("badger: %v", p)

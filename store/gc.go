@@ -69,11 +69,11 @@ func (b *badgerBackend) reclaim() error {
 	if err := b.write(&w); err != nil {
 		return err
 	}
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.closed {
-		return ErrFailed
+	done, err := b.use()
+	if err != nil {
+		return err
 	}
+	defer done()
 	return b.db.Flatten(1)
 }
 

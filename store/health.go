@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 )
@@ -93,7 +95,7 @@ func (s *Store) healthy(ctx context.Context) bool {
 		s.watchSpace()
 		return true
 	}
-	if err := s.reopen(); err != nil {
+	if err := s.reopen(ctx); err != nil {
 		s.mu.Lock()
 		s.failure = err
 		s.mu.Unlock()
@@ -109,15 +111,17 @@ func (s *Store) healthy(ctx context.Context) bool {
 
 // reopen closes what badger had in memory, opens the files, undoes the failed
 // transaction, verifies, and puts what it found in place of the old index.
-func (s *Store) reopen() error {
+func (s *Store) reopen(ctx context.Context) error {
 	s.mu.Lock()
 	old, r := s.be, s.repair
 	s.be = nil
 	s.mu.Unlock()
 	if old != nil {
-		if err := old.close(); err != nil {
-			s.opts.Log.Warn("the failed store did not close well", "err", err)
-		}
+		s.closing = make(chan error, 1)
+		go func(c chan<- error) { c <- old.close() }(s.closing)
+	}
+	if err := s.awaitClosed(ctx); err != nil {
+		return err
 	}
 	fresh := &Store{opts: s.opts, dir: s.dir, tune: s.tune, start: s.start}
 	fresh.clearLocked()
@@ -142,6 +146,69 @@ func (s *Store) reopen() error {
 	s.be, s.repair, s.state, s.failure = be, nil, stateOpen, nil
 	s.adoptLocked(fresh)
 	return nil
+}
+
+// awaitClosed waits until badger has let go of its files. It writes its memtable
+// first, and tries again until that succeeds: on a full disk it takes until there
+// is space.
+func (s *Store) awaitClosed(ctx context.Context) error {
+	for s.closing != nil {
+		select {
+		case err := <-s.closing:
+			s.closing = nil
+			if err != nil {
+				s.opts.Log.Warn("the failed store did not close well", "err", err)
+			}
+		case <-time.After(spaceEvery):
+			s.watchSpace() // may give up the ballast
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// closePatience is how long Close waits for a badger that cannot write. What it
+// has in memory is in its log too.
+const closePatience = 10 * time.Second
+
+var errCloseStuck = errors.New("store: the disk cannot be written, the files were left as after a power cut")
+
+// closeBackend closes badger for good.
+func (s *Store) closeBackend(be backend) error {
+	if s.closing == nil {
+		if be == nil {
+			return nil
+		}
+		s.closing = make(chan error, 1)
+		go func(c chan<- error) { c <- be.close() }(s.closing)
+	}
+	for waited := time.Duration(0); ; waited += spaceEvery {
+		select {
+		case err := <-s.closing:
+			s.closing = nil
+			return err
+		case <-time.After(spaceEvery):
+		}
+		if s.dir == "" {
+			continue
+		}
+		s.watchSpace()
+		if waited > closePatience && s.closeStuck() {
+			return errCloseStuck
+		}
+	}
+}
+
+// closeStuck says whether badger is kept from closing by the disk.
+func (s *Store) closeStuck() bool {
+	f, err := os.CreateTemp(s.dir, ".probe-")
+	if err != nil {
+		return true
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	return allocate(f, s.tune.memtable) != nil
 }
 
 // adoptLocked takes over the index of a store that was opened anew, and keeps

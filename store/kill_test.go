@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		killChild(dir)
 		return
 	}
+	if dir := os.Getenv(diskEnv); dir != "" {
+		diskChild(dir)
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -65,6 +65,10 @@ func (s *Store) openBackend() (backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !s.warned && !preallocated(s.dir) {
+		s.warned = true
+		s.opts.Log.Info("the store's files do not get their blocks in advance, so others that fill the disk can end the gateway: build it with make, which corrects badger, on a file system that can reserve blocks")
+	}
 	if verify {
 		if err := be.verify(); err != nil {
 			be.close()

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -106,6 +107,7 @@ const badgerDelete = 1 << 0
 // readTable calls f for each entry of one table file until a block is damaged.
 // Without f it only opens it.
 func readTable(file string, t tuning, f func(key []byte, version uint64, deleted bool, value []byte) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // parts of it may be unreadable
 	defer func() {
 		if p := recover(); p != nil { // badger panics on damaged indexes
 			err = fmt.Errorf("%v", p)

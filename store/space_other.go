@@ -19,3 +19,6 @@ func allocate(f *os.File, size int64) error {
 
 // datasync writes a file to the disk.
 func datasync(f *os.File) error { return f.Sync() }
+
+// preallocated cannot be seen here.
+func preallocated(string) bool { return true }

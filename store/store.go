@@ -100,6 +100,9 @@ type Store struct {
 	turns     atomic.Uint64 // of the commit loop
 	ballast   bool          // the committer's own
 
+	closing chan error // a badger that failed is being closed; the committer's own
+
+	warned   bool   // of a badger without the corrections
 	salvaged string // what happened to a damaged store, for Health
 
 	cleaner cleaner
@@ -206,9 +209,7 @@ func (s *Store) Close() error {
 	s.be, s.state = nil, stateClosed
 	err := s.failure
 	s.mu.Unlock()
-	if be != nil {
-		err = errors.Join(err, be.close())
-	}
+	err = errors.Join(err, s.closeBackend(be))
 	if err == nil {
 		s.noteEnd()
 	}

@@ -47,7 +47,7 @@ func (t tuning) badger(dir string) badger.Options {
 		WithIndexCacheSize(0).
 		WithNumCompactors(2).
 		WithMetricsEnabled(false).
-		WithValueLogFileSize(16 << 20).
+		WithValueLogFileSize(1 << 20). // nothing goes there, and it has its blocks from the start
 		WithBaseLevelSize(maxInt31).
 		WithMemTableSize(t.memtable).
 		WithNumMemtables(t.memtables).
