@@ -71,6 +71,9 @@ func New(o Options, b *broker.Broker) (*Bridge, error) {
 	return br, nil
 }
 
+// LocalClientID names the bridge's session here.
+func (b *Bridge) LocalClientID() string { return b.o.LocalClientID }
+
 // Name is the bridge's name.
 func (b *Bridge) Name() string { return b.o.Name }
 

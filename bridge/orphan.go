@@ -17,11 +17,11 @@ type Orphan struct {
 }
 
 // Orphans lists the sessions here that look like a bridge's and are not one of
-// these bridges'.
-func Orphans(b *broker.Broker, bridges []Options) []Orphan {
+// these bridges', given by their client ids here.
+func Orphans(b *broker.Broker, own []string) []Orphan {
 	keep := map[string]bool{}
-	for _, o := range bridges {
-		keep[o.withDefaults().LocalClientID] = true
+	for _, id := range own {
+		keep[id] = true
 	}
 	var out []Orphan
 	for _, c := range b.Clients() {

@@ -36,6 +36,7 @@ func bridgeOptions(c *config.Config, i int, gateway string, log *slog.Logger) br
 		ReceiveMaximum: b.ReceiveMaximum, MaxPacketSize: int(b.MaxPacketSize), MaxTopicAlias: uint16(b.MaxTopicAlias),
 		BindAddress: b.BindAddress, TCPKeepAlive: b.TCPKeepalive.D(), TCPUserTimeout: b.TCPUserTimeout.D(),
 		WebSocketPath: b.WebSocketPath, Proxy: b.Proxy,
+		Lanes: map[string]bridge.Lanes{"live_first": bridge.LiveFirst, "off": bridge.OneLane}[b.Lanes], NoMark: !b.HistoryMark,
 		HistoryRate: float64(b.HistoryRate), PublishRate: float64(b.PublishRate), StormRate: float64(b.StormRate),
 	}
 	if o.ClientID == "" {
@@ -155,7 +156,21 @@ func (bs *bridges) open() error {
 			return err
 		}
 	}
+	bs.nameOrphans()
 	return nil
+}
+
+// nameOrphans says which sessions of bridges that are not configured any more
+// are still there, filling up (mosquitto#2224).
+func (bs *bridges) nameOrphans() {
+	var own []string
+	for _, r := range bs.all {
+		own = append(own, r.bridge.LocalClientID())
+	}
+	for _, o := range bridge.Orphans(bs.broker, own) {
+		bs.log.Warn("the queue of a bridge that is not configured any more still fills; connect once with its client id and a clean start to give it up",
+			"client", o.LocalClientID, "messages", o.Messages, "bytes", o.Bytes)
+	}
 }
 
 // start runs them all.
