@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,6 +17,7 @@ import (
 // TLSOptions name the files of a listener's TLS.
 type TLSOptions struct {
 	Cert, Key         string           // the server's, PEM, with chain
+	Chain             string           // PEM file or folder: authorities that complete the chain where Cert lacks them
 	ClientCA          string           // PEM file or folder of PEM files: client certificates are accepted from these
 	RequireClientCert bool             // refuse clients without one
 	CRL               string           // revoked client certificates, PEM
@@ -66,6 +68,11 @@ func (o TLSOptions) load() (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(o.Cert, o.Key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", o.Cert, o.Key, err)
+	}
+	if o.Chain != "" {
+		if err := completeChain(&pair, o.Chain); err != nil {
+			return nil, err
+		}
 	}
 	c := &tls.Config{
 		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, Time: o.Now,
@@ -119,15 +126,32 @@ func cipherSuites(names []string) (ids []uint16, err error) {
 // readPool reads a PEM file, or every file of a folder that holds PEM
 // certificates.
 func readPool(path string) (*x509.CertPool, error) {
-	info, err := os.Stat(path)
+	all, err := readCertificates(path)
 	if err != nil {
 		return nil, fmt.Errorf("client authorities: %w", err)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("client authorities: no certificate in %s", path)
+	}
+	pool := x509.NewCertPool()
+	for _, c := range all {
+		pool.AddCert(c)
+	}
+	return pool, nil
+}
+
+// readCertificates reads a PEM file, or every file of a folder, and leaves out
+// what is not a certificate.
+func readCertificates(path string) (all []*x509.Certificate, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
 	}
 	names := []string{path}
 	if info.IsDir() {
 		entries, err := os.ReadDir(path)
 		if err != nil {
-			return nil, fmt.Errorf("client authorities: %w", err)
+			return nil, err
 		}
 		names = names[:0]
 		for _, e := range entries {
@@ -136,18 +160,47 @@ func readPool(path string) (*x509.CertPool, error) {
 			}
 		}
 	}
-	pool, found := x509.NewCertPool(), false
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("client authorities: %w", err)
+			return nil, err
 		}
-		found = pool.AppendCertsFromPEM(text) || found
+		for {
+			var block *pem.Block
+			if block, text = pem.Decode(text); block == nil {
+				break
+			}
+			if block.Type != "CERTIFICATE" {
+				continue
+			}
+			if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+				all = append(all, c)
+			}
+		}
 	}
-	if !found {
-		return nil, fmt.Errorf("client authorities: no certificate in %s", path)
+	return all, nil
+}
+
+// completeChain adds the issuers that a certificate file lacks, as OpenSSL does
+// from its CA file. The root itself is not sent: clients have it.
+func completeChain(pair *tls.Certificate, path string) error {
+	all, err := readCertificates(path)
+	if err != nil {
+		return fmt.Errorf("chain: %w", err)
 	}
-	return pool, nil
+	last, err := x509.ParseCertificate(pair.Certificate[len(pair.Certificate)-1])
+	if err != nil {
+		return fmt.Errorf("chain: %w", err)
+	}
+	for range all {
+		i := slices.IndexFunc(all, func(c *x509.Certificate) bool { return last.CheckSignatureFrom(c) == nil })
+		if i < 0 || bytes.Equal(all[i].RawSubject, all[i].RawIssuer) {
+			return nil
+		}
+		last = all[i]
+		pair.Certificate = append(pair.Certificate, last.Raw)
+	}
+	return nil
 }
 
 // crls are revocation lists by the name of their issuer.

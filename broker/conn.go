@@ -319,7 +319,7 @@ func (c *conn) mayRefuse(code mqtt.ReasonCode, err error) bool {
 	case errors.Is(err, mqtt.ErrUnsupportedVersion):
 		return true
 	case c.version == mqtt.V5:
-		return true
+		return !c.set.Terse || code != mqtt.MalformedPacket && code != mqtt.ProtocolError && code != mqtt.TopicNameInvalid
 	case c.version == 0:
 		return false
 	}
@@ -341,7 +341,7 @@ func (c *conn) bye(t *turn, code mqtt.ReasonCode, reason string, err error) {
 		if !code.AllowedIn(mqtt.DISCONNECT) {
 			p.Code = mqtt.UnspecifiedError
 		}
-		if reason != "" && c.problems { // [MQTT-3.14.2-3]
+		if reason != "" && c.problems && !c.set.Terse { // [MQTT-3.14.2-3]
 			p.Properties = &mqtt.Properties{ReasonString: reason}
 		}
 		if ref := c.b.opt().ServerReference; ref != "" && (code == mqtt.UseAnotherServer || code == mqtt.ServerMoved || code == mqtt.ServerShuttingDown) {

@@ -171,10 +171,13 @@ func (s *session) completed(t *turn, pid mqtt.PacketID) error {
 		return nil
 	}
 	if d := &s.flow.flight[i]; d.qos != 2 || d.state != released {
-		qos := d.qos
+		qos, unanswered := d.qos, d.state == published && d.wire
 		s.mu.Unlock()
-		if qos != 2 {
+		switch {
+		case qos != 2:
 			return protocolError("PUBCOMP for a QoS 1 delivery")
+		case unanswered:
+			return protocolError("PUBCOMP before PUBREC")
 		}
 		return nil
 	}

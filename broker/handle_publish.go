@@ -93,6 +93,9 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if r == nil {
 		return c.refusePublish(t, p, code)
 	}
+	if max := set.MaxMessageSize; max > 0 && len(p.Payload) > max {
+		return c.tooLong(t, p)
+	}
 	if p.QoS == 2 {
 		c.sess.fault("in.publish.received")
 		if done, err := c.repeated(t, p, r.topic); done || err != nil {
@@ -194,6 +197,16 @@ func (c *conn) checkName(name string) error {
 	return nil
 }
 
+// tooLong answers a publish with a payload above the listener's bound: it goes to
+// nobody. 3.x, which cannot be told, is acknowledged as Mosquitto does it.
+func (c *conn) tooLong(t *turn, p *mqtt.Publish) error {
+	code := mqtt.QuotaExceeded
+	if c.version != mqtt.V5 {
+		code = mqtt.NotAuthorized
+	}
+	return c.refusePublish(t, p, code)
+}
+
 // refusePublish answers a publish that is not accepted. 3.x has no way to say
 // so: where it is a matter of rights the message is swallowed, as Mosquitto
 // does; a full queue closes the connection.
@@ -241,7 +254,7 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 	op := c.b.newOp()
 	op.c, op.s, op.pid = c, c.sess, p.ID
 	op.kind = mqtt.PUBACK
-	if r.empty() && c.version == mqtt.V5 {
+	if r.empty() && c.version == mqtt.V5 && (p.QoS == 1 || !c.set.Terse) {
 		op.code = mqtt.NoMatchingSubscribers
 	}
 	if p.QoS == 2 {

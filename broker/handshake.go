@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -98,9 +97,7 @@ func (c *conn) identify(h *handshake) error {
 	case id == "" && p.Version == mqtt.V311 && !p.CleanStart: // [MQTT-3.1.3-8]
 		return reasonError(mqtt.ClientIDNotValid, "client id is empty and the session is not clean")
 	case id == "": // [MQTT-3.1.3-6]
-		var r [16]byte
-		rand.Read(r[:])
-		id, h.assigned = set.AutoIDPrefix+strings.ToUpper(hex.EncodeToString(r[:])), true
+		id, h.assigned = set.AutoIDPrefix+randomID(), true
 	}
 	if strings.ContainsAny(id, "+#") && c.b.auth() != nil {
 		// Rights may be given by %c: such an id would widen them.
@@ -116,11 +113,24 @@ func (c *conn) identify(h *handshake) error {
 	return nil
 }
 
+// randomID is a UUID of version 4 in the form Mosquitto gives its ids.
+func randomID() string {
+	var r [16]byte
+	rand.Read(r[:])
+	r[6], r[8] = r[6]&0x0f|0x40, r[8]&0x3f|0x80
+	return fmt.Sprintf("%X-%X-%X-%X-%X", r[:4], r[4:6], r[6:8], r[8:10], r[10:])
+}
+
 // checkWill checks what can be known of a will before the client is known.
 func (c *conn) checkWill(w *mqtt.Will) error {
 	switch {
 	case w == nil:
 		return nil
+	case c.set.MaxMessageSize > 0 && len(w.Payload) > c.set.MaxMessageSize:
+		if c.version != mqtt.V5 {
+			return reasonError(mqtt.NotAuthorized, "will of %d bytes", len(w.Payload))
+		}
+		return reasonError(mqtt.PacketTooLarge, "will of %d bytes", len(w.Payload))
 	case w.QoS > *c.set.MaxQoS: // [MQTT-3.2.2-12]
 		return reasonError(mqtt.QoSNotSupported, "will with QoS %d", w.QoS)
 	case w.Retain && c.set.NoRetain: // [MQTT-3.2.2-13]
@@ -200,11 +210,11 @@ func (c *conn) refuse(t *turn, code mqtt.ReasonCode, err error) {
 		props := mqtt.Properties{}
 		if h := c.hs; h != nil {
 			props.ServerReference = h.result.ServerReference
-			if c.problems {
+			if c.problems && !c.set.Terse {
 				props.ReasonString = h.result.Reason
 			}
 		}
-		if props.ReasonString == "" && c.problems {
+		if props.ReasonString == "" && c.problems && !c.set.Terse {
 			props.ReasonString = reasonOf(err)
 		}
 		if props.ReasonString != "" || props.ServerReference != "" {

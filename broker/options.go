@@ -162,6 +162,8 @@ type Settings struct {
 	MaxQoS               *mqtt.QoS
 	MaxKeepAlive         uint16         // seconds, told to MQTT 5 clients; others that want more are refused. 0: no bound
 	MaxPacketSize        int            // 0: 2,000,000 bytes
+	MaxMessageSize       int            // payload of a PUBLISH; 0: no bound of its own
+	Terse                bool           // as Mosquitto where there is a choice: no reason strings, malformed CONNECTs closed without a word
 	MaxTopicAlias        *uint16        // aliases a client may use; nil: 10
 	MaxTopicAliasBroker  *uint16        // aliases the broker uses towards a client; nil: 10
 	NoRetain             bool           // retained messages are not available

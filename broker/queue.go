@@ -7,7 +7,7 @@ import (
 
 const (
 	refillBytes = 1 << 20 // of messages read from the store in one go
-	markAhead   = 1024    // packet ids between two marks
+	markAhead   = 16384   // packet ids between two marks: one small write for half as many messages
 
 	// A refill takes more than the window has room for, so that the next
 	// messages have their packet ids bound when their turn comes: this many

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -259,7 +260,7 @@ func TestClockRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the wall clock starts in 2000
 		old := NewClock()
 		time.Sleep(time.Hour)
-		record := old.record()
+		record := old.record()[:16] // of another boot
 		time.Sleep(time.Hour)
 		c := NewClock()
 		c.restore(record)
@@ -268,15 +269,15 @@ func TestClockRestore(t *testing.T) {
 		}
 		time.Sleep(30 * 366 * 24 * time.Hour)
 		later := NewClock()
-		later.restore(c.record())
+		later.restore(c.record()[:16])
 		before := c.Now()
 		time.Sleep(time.Hour)
 		again := NewClock()
-		again.restore(c.record())
+		again.restore(c.record()[:16])
 		if got := again.Now(); got < before+hour {
 			t.Errorf("uptime %d went back behind %d", got, before+hour)
 		}
-		kept := c.record()
+		kept := c.record()[:16]
 		time.Sleep(time.Hour)
 		off := NewClock()
 		off.restore(kept)
@@ -284,6 +285,28 @@ func TestClockRestore(t *testing.T) {
 			t.Errorf("uptime is %d ms from what it would be without the hour off", d)
 		}
 	})
+}
+
+// TestClockWithinBoot: within one boot the time off is known whatever the wall
+// clock says.
+func TestClockWithinBoot(t *testing.T) {
+	since, boot, ok := sinceBoot()
+	if !ok {
+		t.Skip("the system does not tell its boot")
+	}
+	record := NewClock().record()[:8]
+	record = binary.BigEndian.AppendUint64(record, 0) // 1970
+	record = binary.BigEndian.AppendUint64(record, uint64(since.Milliseconds()-3_600_000))
+	c := NewClock()
+	c.restore(append(record, boot...))
+	if got := c.Now(); got < 3_600_000 || got > 3_660_000 {
+		t.Errorf("%d ms of uptime after an hour off", got)
+	}
+	other := NewClock()
+	other.restore(append(record, "another boot"...))
+	if got := other.Now(); got > 60_000 {
+		t.Errorf("%d ms of uptime after another boot", got)
+	}
 }
 
 // TestTakeoverCostsNoWrite: a client that takes over its own session again and

@@ -36,6 +36,7 @@ type Config struct {
 // Gateway is what the gateway is called and where it keeps its data.
 type Gateway struct {
 	ID      string `yaml:"id" check:"level" doc:"Name of this gateway in topics, at other brokers and in discovery. Default: the board's serial number, else the host name."`
+	Topics  bool   `yaml:"topics" default:"true" doc:"Publish the gateway's own topics: gateway/<id>/status, info, health and board."`
 	DataDir string `yaml:"data_dir" path:"dir" doc:"Folder of the durable store. Default: $STATE_DIRECTORY, else ./data."`
 }
 

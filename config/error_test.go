@@ -7,7 +7,7 @@ func TestMessages(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"unknown key", "gateway:\n  data_dri: /x\n", `g.yaml:2:3: unknown key "data_dri" in gateway; did you mean "data_dir"?`},
 		{"unknown key at the top", "listener:\n  - address: x\n", `g.yaml:1:1: unknown key "listener" in the configuration; did you mean "listeners"?`},
-		{"unknown key far from any", "gateway: {colour: red}\n", `g.yaml:1:11: unknown key "colour" in gateway; known are id and data_dir`},
+		{"unknown key far from any", "gateway: {colour: red}\n", `g.yaml:1:11: unknown key "colour" in gateway; known are id, topics and data_dir`},
 		{"unknown key in a list", "listeners:\n  - adress: 127.0.0.1:1883\n    address: 127.0.0.1:1884\n", `g.yaml:2:5: unknown key "adress" in listeners[0]; did you mean "address"?`},
 		{"dash for underscore", "mqtt: {max-qos: 1}\n", `g.yaml:1:8: unknown key "max-qos" in mqtt; did you mean "max_qos"?`},
 		{"no unit", "sensors: [{name: a, driver: b, every: 10}]\n", `g.yaml:1:39: sensors[0].every: "10" has no unit; write a number with a unit, such as 250ms, 10s, 5m, 2h or 1d`},

@@ -15,12 +15,15 @@ type Listener struct {
 	Anonymous      bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
 
 	Limits `yaml:",inline"`
+
+	closed bool // may be one that lets nobody in
 }
 
 // TLS is a server's side of TLS.
 type TLS struct {
 	Cert              string   `yaml:"cert" required:"true" path:"file" doc:"Certificate of the server with its chain, PEM."`
 	Key               string   `yaml:"key" required:"true" path:"file" doc:"Private key of the certificate, PEM."`
+	Chain             string   `yaml:"chain" path:"file" doc:"PEM file or folder of authorities from which a chain that cert lacks is completed."`
 	ClientCA          string   `yaml:"client_ca" path:"file" doc:"Authorities whose client certificates are accepted, PEM file or folder of PEM files."`
 	RequireClientCert bool     `yaml:"require_client_cert" default:"false" doc:"Refuse clients without a certificate."`
 	CRL               string   `yaml:"crl" path:"file" doc:"Revoked client certificates, PEM."`

@@ -131,6 +131,8 @@ func (m *mosquitto) defaults() {
 	m.c.Board.Kind = "none"
 	m.c.MQTT.QueueFull = "drop_newest"
 	m.c.MQTT.DeniedSubscriptions = "grant"
+	m.c.MQTT.MosquittoAnswers = true
+	m.c.Gateway.Topics = false
 	m.c.Store.Persistence = false
 	if m.older("2.0") {
 		m.queued = 100

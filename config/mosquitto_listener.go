@@ -136,6 +136,10 @@ func (m *mosquitto) addListener(l mosquittoListener) {
 	if out.Anonymous && !Loopback(out.Address) {
 		m.note(false, "everyone who reaches %s may log in without a password, as with Mosquitto", out.Address)
 	}
+	out.closed = true // Mosquitto starts with a listener that lets nobody in
+	if !out.Anonymous && m.c.Auth.PasswordFile == "" && (out.TLS == nil || !out.TLS.RequireClientCert) {
+		m.note(false, "nobody can connect to %s: there is neither allow_anonymous nor a password_file, as with Mosquitto", out.Address)
+	}
 	m.c.Listeners = append(m.c.Listeners, out)
 }
 
@@ -161,6 +165,9 @@ func (m *mosquitto) listenerTLS(out *Listener, l mosquittoListener, path string)
 	out.TLS = &TLS{}
 	setDefaults(reflect.ValueOf(out.TLS).Elem())
 	out.TLS.Cert, out.TLS.Key = l.cert, l.key
+	if out.TLS.Chain = l.cafile; l.cafile == "" {
+		out.TLS.Chain = l.capath
+	}
 	m.c.positions[path+".tls"] = l.tlsPos
 	if l.tls != "" {
 		out.TLS.MinVersion = l.tls

@@ -282,8 +282,7 @@ func (m *mosquitto) messageSize(value string) {
 		return
 	}
 	if n > 0 {
-		m.c.MQTT.MaxPacketSize = Size(min(n+1024, 268_435_460))
-		m.note(false, "becomes max_packet_size %d: it bounds whole packets, so 1024 bytes are added for topic and properties", n+1024)
+		m.c.MQTT.MaxMessageSize = Size(min(n, 268_435_455))
 	}
 }
 

@@ -196,6 +196,17 @@ topic x/# out 1
 	}
 }
 
+// A listener that lets nobody in is one, as with Mosquitto, and is named.
+func TestMosquittoClosedListener(t *testing.T) {
+	c, notes := convert(t, "2.0", conf("listener 1883\nmessage_size_limit 500\n"))
+	if c.Listeners[0].Anonymous || c.Listeners[0].MaxMessageSize != 500 || !c.MQTT.MosquittoAnswers || c.Gateway.Topics {
+		t.Errorf("%+v", c.Listeners[0])
+	}
+	if !slices.ContainsFunc(notes, func(n Note) bool { return strings.Contains(n.Text, "nobody can connect") }) {
+		t.Errorf("notes %v", notes)
+	}
+}
+
 // What cannot be carried over is named, and never leaves a door open.
 func TestMosquittoLosses(t *testing.T) {
 	c, notes := convert(t, "2.0", conf(`
@@ -243,8 +254,7 @@ func TestMosquittoFaults(t *testing.T) {
 		"topic a/# out\n":     `/etc/mosquitto/mosquitto.conf:1: topic: belongs to no bridge; put it below a connection line`,
 		"connection a\naddress h\ntopic a/# sideway\n": `/etc/mosquitto/mosquitto.conf:3: topic: "sideway" is no direction; write out, in or both`,
 		"connection a\naddress h:x\ntopic a/# out\n":   `/etc/mosquitto/mosquitto.conf:2: address: "h:x" has no valid port; ports go from 1 to 65535`,
-		"listener 1883\n":         `/etc/mosquitto/mosquitto.conf:1: listeners[0].address: ":1883" can be reached from the network and nobody would have to log in; set auth.password_file, or anonymous: true to let everyone in`,
-		"max_inflight_messages\n": `/etc/mosquitto/mosquitto.conf:1: max_inflight_messages: has no value; write its value or remove the line`,
+		"max_inflight_messages\n":                      `/etc/mosquitto/mosquitto.conf:1: max_inflight_messages: has no value; write its value or remove the line`,
 	} {
 		_, _, err := LoadMosquitto("/etc/mosquitto/mosquitto.conf", "", Options{Environment: env(conf(text), nil)})
 		if err == nil || err.Error() != want {

@@ -21,6 +21,7 @@ type Limits struct {
 	MountPoint                 string   `yaml:"mount_point" check:"prefix" doc:"Prefix put before every topic of the listener's clients, and taken off again."`
 	AcceptProtocolVersions     []string `yaml:"accept_protocol_versions" default:"3,4,5" enum:"3,4,5,3.1,3.1.1,5.0" doc:"Protocol versions that may connect: 3 (3.1), 4 (3.1.1), 5."`
 	MaxPacketSize              Size     `yaml:"max_packet_size" default:"2MB" min:"20" max:"268435460" doc:"Largest packet a client may send."`
+	MaxMessageSize             Size     `yaml:"max_message_size" default:"0" doc:"Largest payload a client may publish, Mosquitto's message_size_limit; a larger one goes to nobody. 0: only max_packet_size bounds it."`
 	MaxQoS                     int      `yaml:"max_qos" default:"2" min:"0" max:"2" doc:"Highest QoS a client may publish with."`
 	MaxKeepalive               int      `yaml:"max_keepalive" default:"65535" min:"10" max:"65535" doc:"Longest keep alive in seconds; 65535: no bound. MQTT 5 clients that want more are told this one, others are refused."`
 	MaxTopicAlias              int      `yaml:"max_topic_alias" default:"10" min:"0" max:"65535" doc:"Topic aliases an MQTT 5 client may use towards the broker."`
@@ -28,7 +29,7 @@ type Limits struct {
 	RetainAvailable            bool     `yaml:"retain_available" default:"true" doc:"Accept retained messages."`
 	SetTCPNoDelay              bool     `yaml:"set_tcp_nodelay" default:"true" doc:"Send small packets at once."`
 	MaxInflightMessages        int      `yaml:"max_inflight_messages" default:"20" min:"1" max:"65535" doc:"QoS 1 and 2 messages in flight in either direction; a client's Receive Maximum lowers it."`
-	MaxTopicLevels             int      `yaml:"max_topic_levels" default:"200" min:"1" max:"65535" doc:"Levels a topic or filter may have."`
+	MaxTopicLevels             int      `yaml:"max_topic_levels" default:"201" min:"1" max:"65535" doc:"Levels a topic or filter may have."`
 	MaxSubscriptions           int      `yaml:"max_subscriptions" default:"10000" min:"0" doc:"Subscriptions one client may hold; 0: no bound."`
 	ConnectTimeout             Duration `yaml:"connect_timeout" default:"10s" min:"1s" max:"10m" doc:"Time a new connection has to bring its CONNECT."`
 	MaxOutbox                  Size     `yaml:"max_outbox" default:"2MiB" min:"16KiB" max:"256MiB" doc:"Bytes that wait for one slow connection before QoS 0 is dropped."`
@@ -41,5 +42,6 @@ type Limits struct {
 	QueueFull                  string   `yaml:"queue_full" default:"reject" enum:"reject,drop_oldest,drop_newest,latest_per_topic" doc:"What happens to a message for a client whose queue is full: the publisher is refused, the oldest or the newest goes, or only the latest of each topic stays."`
 	PersistentClientExpiration Duration `yaml:"persistent_client_expiration" default:"0" doc:"Forget persistent clients that have been away for so long; 0: never."`
 	AllowDuplicateMessages     bool     `yaml:"allow_duplicate_messages" default:"false" doc:"Send a message once for each overlapping subscription of a client whose session ends with its connection. Otherwise, and always for persistent clients, once at the highest QoS, with the identifiers of all of them."`
+	MosquittoAnswers           bool     `yaml:"mosquitto_answers" default:"false" doc:"Answer as Mosquitto does where the specification leaves a choice: no reason strings, a malformed CONNECT of MQTT 5 is closed without CONNACK, PUBREC does not say that nobody has subscribed. On when a mosquitto.conf is run or converted."`
 	DeniedSubscriptions        string   `yaml:"denied_subscriptions" default:"refuse" enum:"refuse,grant" doc:"Answer to a subscription that the ACL file lets receive nothing: refuse says so (0x80, in MQTT 5 Not authorized), grant accepts it, as Mosquitto does, and delivers what later rights allow."`
 }

@@ -97,7 +97,7 @@ func (v *validator) needs(path, key string, ok bool, what string) {
 // that no door is one nobody can pass.
 func (v *validator) access(p string, l Listener) {
 	byCert := l.TLS != nil && l.TLS.RequireClientCert
-	if l.Anonymous || byCert || v.Auth.PasswordFile != "" {
+	if l.Anonymous || byCert || l.closed || v.Auth.PasswordFile != "" {
 		return
 	}
 	if !Loopback(l.Address) {

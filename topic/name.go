@@ -33,7 +33,7 @@ type Limits struct {
 }
 
 // DefaultLimits allow as many levels as Mosquitto does.
-var DefaultLimits = Limits{Bytes: MaxBytes, Levels: 200}
+var DefaultLimits = Limits{Bytes: MaxBytes, Levels: 201}
 
 // ValidName checks a topic name (what a PUBLISH carries) within DefaultLimits.
 func ValidName(s string) error { return DefaultLimits.Name(s) }

@@ -26,8 +26,8 @@ func TestValidName(t *testing.T) {
 		{"a+b", ErrWildcard},                            // [MQTT-4.7.1-1]
 		{"a\xff", ErrUTF8},                              // [MQTT-1.5.4-1]
 		{"a\xed\xa0\x80", ErrUTF8},                      // a surrogate
-		{strings.Repeat("/", 199), nil},                 // 200 levels
-		{strings.Repeat("/", 200), ErrLevels},           //
+		{strings.Repeat("/", 200), nil},                 // 201 levels, as Mosquitto takes
+		{strings.Repeat("/", 201), ErrLevels},           //
 		{strings.Repeat("a/", 5000) + "+", ErrWildcard}, // the graver error is named
 	} {
 		if err := ValidName(tc.name); !errors.Is(err, tc.want) {
@@ -57,7 +57,7 @@ func TestValidFilter(t *testing.T) {
 		{"", ErrEmpty},                         // [MQTT-4.7.3-1]
 		{"a/\x00/#", ErrNull},                  // [MQTT-4.7.3-2]
 		{"\xc0/#", ErrUTF8},                    //
-		{strings.Repeat("+/", 200), ErrLevels}, //
+		{strings.Repeat("+/", 201), ErrLevels}, //
 	} {
 		if err := ValidFilter(tc.filter); !errors.Is(err, tc.want) {
 			t.Errorf("ValidFilter(%.40q) = %v, want %v", tc.filter, err, tc.want)

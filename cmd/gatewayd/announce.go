@@ -84,12 +84,16 @@ func hostAddresses() []string {
 
 // announcer publishes the gateway's own topics.
 type announcer struct {
-	b  *broker.Broker
-	id string
+	b   *broker.Broker
+	id  string
+	off bool // they are not wanted
 }
 
 // publish is retained, at QoS 1, and returns once it is kept.
 func (a announcer) publish(ctx context.Context, name string, payload []byte) error {
+	if a.off {
+		return nil
+	}
 	done := make(chan error, 1)
 	err := a.b.Publish(ctx, broker.Publication{
 		Topic: "gateway/" + a.id + "/" + name, Payload: payload, QoS: mqtt.QoS(1), Retain: true, Publisher: "gatewayd",

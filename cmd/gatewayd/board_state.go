@@ -96,6 +96,9 @@ func (s *boardState) note(now time.Time) {
 // of its own below gateway/<id>/board.
 func (s *boardState) publish(ctx context.Context, h board.Health) {
 	g := s.g
+	if !g.c.Gateway.Topics {
+		return
+	}
 	text, err := json.Marshal(h)
 	if err != nil {
 		g.logs.Warn("state of the board not published", "err", fmt.Errorf("encode: %w", err))

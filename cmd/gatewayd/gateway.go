@@ -157,7 +157,7 @@ func (g *gateway) start(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	a := announcer{g.broker, g.id}
+	a := announcer{g.broker, g.id, !g.c.Gateway.Topics}
 	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := errors.Join(a.info(limited, g.about), a.status(limited, true)); err != nil && ctx.Err() == nil {
@@ -192,7 +192,7 @@ func (g *gateway) stop() error {
 		top := g.stages.all[len(g.stages.all)-1]
 		if top.name == "broker" {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-			if err := (announcer{g.broker, g.id}).status(ctx, false); err != nil {
+			if err := (announcer{g.broker, g.id, !g.c.Gateway.Topics}).status(ctx, false); err != nil {
 				g.logs.Warn("own state not published", "err", err)
 			}
 			cancel()

@@ -11,7 +11,7 @@ import (
 )
 
 func serverTLS(t *config.TLS) auth.TLSOptions {
-	return auth.TLSOptions{Cert: t.Cert, Key: t.Key, ClientCA: t.ClientCA, RequireClientCert: t.RequireClientCert,
+	return auth.TLSOptions{Cert: t.Cert, Key: t.Key, Chain: t.Chain, ClientCA: t.ClientCA, RequireClientCert: t.RequireClientCert,
 		CRL: t.CRL, MinVersion: t.MinVersion, Ciphers: t.Ciphers, Now: trusted.Now}
 }
 
@@ -34,7 +34,9 @@ func (a authority) Connect(r *broker.ConnectRequest, answer func(broker.ConnectR
 		case errors.Is(err, auth.ErrNoName):
 			answer(broker.ConnectResult{Code: mqtt.NotAuthorized, Reason: err.Error()})
 		default:
-			answer(broker.ConnectResult{Code: mqtt.BadUsernameOrPassword, Reason: err.Error()})
+			// Not authorized, as Mosquitto: it does not tell a wrong name from a wrong
+			// password, nor either from a lack of rights.
+			answer(broker.ConnectResult{Code: mqtt.NotAuthorized, Reason: err.Error()})
 		}
 	})
 }

@@ -62,6 +62,7 @@ func brokerSettings(l config.Listener) broker.Settings {
 		Rules:     new(brokerRules(l.Limits)),
 		Anonymous: l.Anonymous, MaxConnections: l.MaxConnections, MountPoint: l.MountPoint,
 		MaxQoS: new(mqtt.QoS(l.MaxQoS)), MaxKeepAlive: uint16(l.MaxKeepalive % 65535), MaxPacketSize: int(l.MaxPacketSize),
+		MaxMessageSize: int(l.MaxMessageSize), Terse: l.MosquittoAnswers,
 		MaxTopicAlias: new(uint16(l.MaxTopicAlias)), MaxTopicAliasBroker: new(uint16(l.MaxTopicAliasBroker)),
 		NoRetain: !l.RetainAvailable, RefuseEmptyClientID: !l.AllowZeroLengthClientID, AutoIDPrefix: l.AutoIDPrefix,
 		UsernameAsClientID: l.UseUsernameAsClientID, Versions: protocols(l.AcceptProtocolVersions), Delay: !l.SetTCPNoDelay,
@@ -90,7 +91,7 @@ func brokerListeners(c *config.Config, open []net.Listener) ([]broker.Listener, 
 	for i, l := range c.Listeners {
 		b := broker.Listener{
 			Name: l.Address, Address: l.Address, Opened: open[i], WebSocket: l.WebSocket, Path: l.Path, Origins: l.Origins,
-			Proxy: l.ProxyProtocol,
+			Proxy:    l.ProxyProtocol,
 			Settings: brokerSettings(l),
 		}
 		if l.TLS != nil {
