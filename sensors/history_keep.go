@@ -141,7 +141,7 @@ func decodeBlock(b []byte) (unit string, from uint64, points []point, ok bool) {
 	if len(b) < 2 || b[0] != blockVersion || len(b) < 10+int(b[1]) {
 		return "", 0, nil, false
 	}
-	unit = string(b[2 : 2+b[1]])
+	unit = string(b[2 : 2+int(b[1])])
 	b = b[2+int(b[1]):]
 	from = binary.BigEndian.Uint64(b)
 	b = b[8:]

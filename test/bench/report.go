@@ -25,11 +25,11 @@ type report struct {
 // figures are what -data keeps.
 type figures struct {
 	Runs   map[string][]map[string]float64 // by scenario and broker
-	Failed map[string]string // the last failure
-	Broken map[string]int    // how many runs failed
-	Disk   string // what it allowed before the run
-	Load   string // what else the machine had to do, before
-	After  string // and at the end, our own work included
+	Failed map[string]string               // the last failure
+	Broken map[string]int                  // how many runs failed
+	Disk   string                          // what it allowed before the run
+	Load   string                          // what else the machine had to do, before
+	After  string                          // and at the end, our own work included
 	Took   time.Duration
 }
 
