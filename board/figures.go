@@ -16,7 +16,9 @@ type Figure struct {
 func (h Health) Figures() []Figure {
 	var all []Figure
 	add := func(name, unit, value string) { all = append(all, Figure{name, unit, value}) }
-	number := func(name, unit string, v float64, digits int) { add(name, unit, strconv.FormatFloat(v, 'f', digits, 64)) }
+	number := func(name, unit string, v float64, digits int) {
+		add(name, unit, strconv.FormatFloat(v, 'f', digits, 64))
+	}
 	whole := func(name, unit string, v uint64) { add(name, unit, strconv.FormatUint(v, 10)) }
 	flag := func(name string, v bool) { add(name, "", map[bool]string{true: "on", false: "off"}[v]) }
 
