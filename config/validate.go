@@ -94,10 +94,11 @@ func (v *validator) needs(path, key string, ok bool, what string) {
 }
 
 // access holds the rule that the network finds no open door by accident, and
-// that no door is one nobody can pass.
+// that no door is one nobody can pass; Mosquitto has such doors, so what was
+// converted from its configuration may.
 func (v *validator) access(p string, l Listener) {
 	byCert := l.TLS != nil && l.TLS.RequireClientCert
-	if l.Anonymous || byCert || l.closed || v.Auth.PasswordFile != "" {
+	if l.Anonymous || byCert || l.closed || l.MosquittoAnswers || v.Auth.PasswordFile != "" {
 		return
 	}
 	if !Loopback(l.Address) {
