@@ -191,6 +191,15 @@ func (k *checker) readState() error {
 	if err != nil {
 		return err
 	}
+	err = k.be.scan([]byte(prefixTopics), nil, false, func(key, value []byte, _ int) error {
+		if !wellFormed(key, value) {
+			k.fail("retained messages, record %x: %w", key[len(prefixTopics):], errCorrupt)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return k.be.scan([]byte(prefixGroup), nil, true, func(key, _ []byte, _ int) error {
 		if id, _ := keyID(key, 0); isPart(key) && !k.chunked[id] && !retained[id] && !k.leaving[id] {
 			k.fail("part of message %d, which does not exist", id)

@@ -203,6 +203,7 @@ func (s *Store) writeCut(c *cut) error {
 	if err := s.encodeLazies(c); err != nil { // newer than any operation on their keys
 		return err
 	}
+	s.finishRetained(c)
 	for _, ss := range c.holds {
 		if ss.buried {
 			continue

@@ -30,13 +30,11 @@ func (s *Store) encodeOps(c *cut, sub *submission) error {
 		case opDeleteWill:
 			w.delete(w.key(prefixWill, uint64(o.session)))
 		case opPutRetained:
-			if err := s.encodeRetained(c, appendRetainedKey(nil, o.key), o.message); err != nil {
+			if err := s.encodeRetained(c, o.message); err != nil {
 				return err
 			}
 		case opDeleteRetained:
-			key := appendRetainedKey(nil, o.key)
-			w.delete(key)
-			s.forgetChunks(c, key)
+			s.deleteRetained(c, o.key)
 		case opHold, opRelease:
 			s.applyHold(c, o)
 		case opPut:
@@ -93,25 +91,52 @@ func (s *Store) bury(c *cut, ss *session) error {
 	})
 }
 
-// encodeRetained writes a retained message, in chunks when it is large.
-func (s *Store) encodeRetained(c *cut, key []byte, m *Message) error {
+// encodeRetained writes a retained message: packed with the others of the
+// transaction, or in chunks when it is large.
+func (s *Store) encodeRetained(c *cut, m *Message) error {
+	if m.size() <= s.tune.largeMessage {
+		s.replaceChunks(c, m.Topic)
+		s.packRetained(c, m, false)
+		return nil
+	}
+	key := appendRetainedKey(nil, m.Topic)
 	r := retainedRecord{Version: recordVersion, Message: m.record()}
 	s.forgetChunks(c, key)
-	if m.size() > s.tune.largeMessage {
-		s.mu.Lock()
-		r.ChunkID = s.nextMessage // unique as a message's id is
-		s.nextMessage++
-		s.mu.Unlock()
-		n, err := s.writeChunks(r.ChunkID, m.Payload)
-		if err != nil {
-			return err
-		}
-		r.Message.Chunks, r.Message.Size, r.Message.Payload = n, uint32(len(m.Payload)), nil
-		s.retainedChunks[string(key)] = r.ChunkID
+	s.mu.Lock()
+	r.ChunkID = s.nextMessage // unique as a message's id is
+	s.nextMessage++
+	s.mu.Unlock()
+	n, err := s.writeChunks(r.ChunkID, m.Payload)
+	if err != nil {
+		return err
 	}
+	r.Message.Chunks, r.Message.Size, r.Message.Payload = n, uint32(len(m.Payload)), nil
+	s.retainedChunks[string(key)] = r.ChunkID
 	v, _ := r.MarshalMsg(nil)
+	s.retained.keep(key)
 	c.full.put(key, v)
 	return nil
+}
+
+// deleteRetained writes that a topic has no retained message, if it has one.
+func (s *Store) deleteRetained(c *cut, topic string) {
+	s.replaceChunks(c, topic)
+	if at, had := s.retained.topics[topic]; had && at&1 == 0 {
+		s.packRetained(c, &Message{Topic: topic}, true)
+	}
+}
+
+// replaceChunks has the record of a large retained message deleted together with
+// what comes in its place.
+func (s *Store) replaceChunks(c *cut, topic string) {
+	if len(s.retainedChunks) == 0 {
+		return
+	}
+	key := appendRetainedKey(nil, topic)
+	if _, large := s.retainedChunks[string(key)]; large {
+		s.forgetChunks(c, key)
+		s.retained.after = append(s.retained.after, key)
+	}
 }
 
 // forgetChunks has the chunks of a retained message that is replaced deleted.

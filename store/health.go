@@ -218,6 +218,7 @@ func (s *Store) adoptLocked(fresh *Store) {
 	s.keptMessages, s.keptSessions = fresh.keptMessages, fresh.keptSessions
 	s.groups, s.bodies, s.messages, s.bytes = fresh.groups, fresh.bodies, fresh.messages, fresh.bytes
 	s.chores, s.exact, s.dead, s.deadBytes = fresh.chores, nil, nil, fresh.deadBytes
+	s.retained = fresh.retained
 	s.retainedChunks, s.restoredChunks = fresh.retainedChunks, fresh.restoredChunks
 	s.bound, s.orphansSwept = fresh.bound, false
 	s.upto, s.publishedMessage = fresh.upto, fresh.upto

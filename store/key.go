@@ -13,8 +13,9 @@ import (
 //	h/session         QoS 2 inbound     i/session         QoS 2 outbound
 //	m/…               what the store knows of itself
 //	q/session group   what of that group this session still needs
-//	r/topic           retained message
+//	r/topic           retained message in parts
 //	s/session         session           u/session filter  subscription
+//	t/group           retained messages of one transaction
 //	v/…               values of the rooms above
 //	w/session         will
 //
@@ -29,6 +30,7 @@ const (
 	prefixQueue        = "q/"
 	prefixRetained     = "r/"
 	prefixSession      = "s/"
+	prefixTopics       = "t/"
 	prefixSubscription = "u/"
 	prefixValue        = "v/"
 	prefixWill         = "w/"

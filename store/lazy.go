@@ -95,7 +95,7 @@ func (s *Store) encodeLazies(c *cut) error {
 			c.full.put([]byte(l.key), l.value)
 			continue
 		}
-		if err := s.encodeRetained(c, []byte(l.key), l.message); err != nil {
+		if err := s.encodeRetained(c, l.message); err != nil {
 			return err
 		}
 	}

@@ -162,6 +162,9 @@ func (s *Store) loadRetained(l Loader) error {
 	if l.Retained == nil {
 		return nil
 	}
+	if err := s.loadRetainedGroups(l.Retained); err != nil {
+		return err
+	}
 	return s.be.scan([]byte(prefixRetained), nil, false, func(_, value []byte, _ int) error {
 		m, err := s.readRetained(value)
 		if err != nil {

@@ -41,7 +41,7 @@ func subsystemOf(key []byte) subsystem {
 	switch key[0] {
 	case 'g', 'q':
 		return wroteQueues
-	case 'r':
+	case 'r', 't':
 		return wroteRetained
 	case 's', 'u', 'w':
 		return wroteSessions

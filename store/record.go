@@ -9,7 +9,11 @@ import "fmt"
 const recordVersion = 1
 
 // formatVersion is the version of the whole store; a newer one is not opened.
-const formatVersion = 1
+// Version 1 had a record for each retained message.
+const formatVersion = 2
+
+// flagTomb marks an entry of a retainedGroupRecord that deletes its topic's value.
+const flagTomb = 1 << 5
 
 //msgp:tuple formatRecord
 type formatRecord struct {
@@ -54,7 +58,7 @@ type messageRecord struct {
 	Topic      string
 	Payload    []byte
 	Properties []byte
-	Flags      uint8 // QoS, bit 2 retain, bits 3–4 class
+	Flags      uint8 // QoS, bit 2 retain, bits 3–4 class, flagTomb
 	Time       int64
 	Expires    int64
 	Publisher  string
@@ -75,6 +79,18 @@ type retainedRecord struct {
 	Version uint8
 	ChunkID uint64 // key of the chunks, 0: none
 	Message messageRecord
+}
+
+// retainedGroupRecord is what a transaction changed of the retained messages:
+// Count messageRecords, one after the other; flagTomb marks a deletion.
+//
+//msgp:tuple retainedGroupRecord
+type retainedGroupRecord struct {
+	Version uint8
+	Twice   bool // a topic is in it more than once: the last counts
+	Count   uint32
+	Sum     uint32 // CRC-32C of Entries
+	Entries []byte
 }
 
 // bodyRecord is a packed group: message IDs[i] is Bodies[Ends[i-1]:Ends[i]], a

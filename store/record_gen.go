@@ -533,6 +533,66 @@ func (z *queueRecord) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z *retainedGroupRecord) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// array header, size 5
+	o = append(o, 0x95)
+	o = msgp.AppendUint8(o, z.Version)
+	o = msgp.AppendBool(o, z.Twice)
+	o = msgp.AppendUint32(o, z.Count)
+	o = msgp.AppendUint32(o, z.Sum)
+	o = msgp.AppendBytes(o, z.Entries)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *retainedGroupRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadArrayHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	if zb0001 != 5 {
+		err = msgp.ArrayError{Wanted: 5, Got: zb0001}
+		return
+	}
+	z.Version, bts, err = msgp.ReadUint8Bytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Version")
+		return
+	}
+	z.Twice, bts, err = msgp.ReadBoolBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Twice")
+		return
+	}
+	z.Count, bts, err = msgp.ReadUint32Bytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Count")
+		return
+	}
+	z.Sum, bts, err = msgp.ReadUint32Bytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err, "Sum")
+		return
+	}
+	z.Entries, bts, err = msgp.ReadBytesBytes(bts, z.Entries)
+	if err != nil {
+		err = msgp.WrapError(err, "Entries")
+		return
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *retainedGroupRecord) Msgsize() (s int) {
+	s = 1 + msgp.Uint8Size + msgp.BoolSize + msgp.Uint32Size + msgp.Uint32Size + msgp.BytesPrefixSize + len(z.Entries)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *retainedRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// array header, size 3

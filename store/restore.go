@@ -32,7 +32,13 @@ func (s *Store) restore() error {
 	if err := s.restoreState(); err != nil {
 		return err
 	}
+	if err := s.restoreRetained(); err != nil {
+		return err
+	}
 	if err := s.restoreChunks(); err != nil {
+		return err
+	}
+	if err := s.migrateRetained(); err != nil {
 		return err
 	}
 	s.upto = MessageID(s.nextMessage - 1)
@@ -59,6 +65,15 @@ func (s *Store) restoreFormat() error {
 	}
 	if f.Version > formatVersion {
 		return &VersionError{Found: int(f.Version)}
+	}
+	if f.Version < formatVersion { // first: an older program would not see what is written from now on
+		f.Version = formatVersion
+		var w writes
+		v, _ := f.MarshalMsg(nil)
+		w.put([]byte(keyFormat), v)
+		if err := s.be.write(&w); err != nil {
+			return err
+		}
 	}
 	var ids idsRecord
 	err = s.be.get([]byte(keyIDs), func(v []byte) error {

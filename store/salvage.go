@@ -257,6 +257,18 @@ func wellFormed(key, value []byte) bool {
 	case prefixWill:
 		var r willRecord
 		_, err = r.UnmarshalMsg(value)
+	case prefixTopics:
+		var rec retainedGroupReader
+		if rec, err = readRetainedGroup(value); err != nil || rec.Count == 0 {
+			return false
+		}
+		var m messageRecord
+		for rest := rec.Entries; len(rest) > 0; {
+			if rest, err = m.UnmarshalMsg(rest); err != nil {
+				return false
+			}
+		}
+		return rec.each(func([]byte, []byte, bool) bool { return true }) == nil
 	case prefixRetained:
 		var r retainedRecord
 		_, err = r.UnmarshalMsg(value)

@@ -112,6 +112,7 @@ type Store struct {
 	orphansSwept   bool                // what a crash left was looked for
 	restoredChunks map[uint64]struct{} // parts of retained messages when it was opened
 
+	retained       retainedIndex     // the committer's own
 	retainedChunks map[string]uint64 // ids of chunked retained messages by key; the committer's own
 }
 
