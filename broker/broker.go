@@ -234,7 +234,11 @@ func (b *Broker) act(ctx context.Context) {
 					b.durable.Store(id)
 				}
 			}
+			saves, removed, err := op.saves, op.removed, op.err
 			op.part(t)
+			if saves != nil {
+				saves.saved(err, removed)
+			}
 			list[i] = receiptOf{}
 		}
 		t.flush()

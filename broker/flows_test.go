@@ -25,6 +25,7 @@ type server struct {
 	st      *store.Store
 	stop    func()
 	stopped bool
+	hold    func() error // before each of the store's transactions; nil: nothing
 }
 
 // newServer starts a broker with one plain TCP listener on a fresh directory;
@@ -47,7 +48,7 @@ func newServer(t testing.TB, edit func(*Options)) *server {
 func (s *server) start() {
 	s.t.Helper()
 	s.clock = NewClock()
-	st, err := store.Open(s.dir, store.Options{Now: s.clock.Now, MaxBytes: 1 << 30})
+	st, err := store.Open(s.dir, store.Options{Now: s.clock.Now, MaxBytes: 1 << 30, BeforeWrite: s.hold})
 	if err != nil {
 		s.t.Fatal(err)
 	}

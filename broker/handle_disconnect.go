@@ -55,12 +55,16 @@ func (c *conn) changeExpiry(asked uint32) error {
 	}
 	s.expiry = expiry
 	s.keeps.Store(expiry > 0)
-	record := s.recordLocked()
-	s.mu.Unlock()
-	if expiry > 0 {
-		op := c.b.newOp()
-		op.batch.PutSession(record)
-		c.b.submitOrRetry(op)
+	if expiry == 0 { // it ends with this connection
+		s.mu.Unlock()
+		return nil
 	}
+	op := c.b.newOp()
+	op.batch.PutSession(s.recordLocked())
+	if s.saveLocked(&op.batch) {
+		op.saves = s
+	}
+	s.mu.Unlock()
+	c.b.submitOrRetry(op)
 	return nil
 }

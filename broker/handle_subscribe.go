@@ -43,9 +43,10 @@ func (c *conn) onSubscribe(b []byte, t *turn) error {
 			fresh = append(fresh, sub)
 		}
 	}
+	wait := c.saves(op, nil)
 	c.b.promiseReplay(c.sess, &op.batch, fresh)
 	ack := &mqtt.Suback{ID: p.ID, Codes: codes}
-	c.afterSave(t, op, ack, fresh, joined)
+	c.afterSave(t, op, ack, wait, fresh, joined)
 	return nil
 }
 
@@ -175,30 +176,39 @@ func (c *conn) onUnsubscribe(b []byte, t *turn) error {
 	if cursor {
 		c.b.cursors.put(s)
 	}
-	c.afterSave(t, op, &mqtt.Unsuback{ID: p.ID, Codes: codes}, nil, false)
+	wait := c.saves(op, p.Filters)
+	c.afterSave(t, op, &mqtt.Unsuback{ID: p.ID, Codes: codes}, wait, nil, false)
 	c.b.leaveGroups(s, left)
 	return nil
 }
 
+// saves completes op's batch, and reports whether it says nothing of its own
+// while what was said before is still on its way.
+func (c *conn) saves(op *pubOp, removed []string) (wait bool) {
+	s := c.sess
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.saveLocked(&op.batch) {
+		return s.saves.under > 0
+	}
+	op.saves = s
+	for _, name := range removed {
+		op.removed = append(op.removed, strings.Clone(name))
+	}
+	return false
+}
+
 // afterSave sends an answer once op's batch is durable, at once when there is
-// nothing in it. After it begin the replay of retained messages and what a new
-// member of a group takes over.
-func (c *conn) afterSave(t *turn, op *pubOp, ack mqtt.Packet, fresh []*subscription, joined bool) {
+// nothing in it and nothing to wait for. After it begin the replay of retained
+// messages and what a new member of a group takes over.
+func (c *conn) afterSave(t *turn, op *pubOp, ack mqtt.Packet, wait bool, fresh []*subscription, joined bool) {
 	then := func(t *turn) {
 		c.beginReplay(t, fresh)
 		if joined {
 			c.b.groupsChanged(t, c.sess)
 		}
 	}
-	if op.batch.Len() == 0 {
-		op.free()
-		c.send(t, ack)
-		then(t)
-		return
-	}
-	op.fn = func(t *turn, op *pubOp) {
-		err := op.err
-		op.free()
+	answer := func(err error) {
 		if err != nil {
 			failAll(ack)
 		}
@@ -211,6 +221,28 @@ func (c *conn) afterSave(t *turn, op *pubOp, ack mqtt.Packet, fresh []*subscript
 				then(t)
 			}
 		})
+	}
+	if wait {
+		c.sess.mu.Lock()
+		wait = c.sess.whenSavedLocked(answer)
+		c.sess.mu.Unlock()
+	}
+	if !wait && op.batch.Len() == 0 {
+		op.free()
+		c.send(t, ack)
+		then(t)
+		return
+	}
+	op.fn = func(t *turn, op *pubOp) {
+		err := op.err
+		op.free()
+		if !wait {
+			answer(err)
+		}
+	}
+	if op.batch.Len() == 0 {
+		op.free()
+		return
 	}
 	c.b.submitOrRetry(op)
 }

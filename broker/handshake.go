@@ -376,25 +376,39 @@ func (r *Rules) expiryGranted(asked uint32) uint32 {
 	return asked
 }
 
-// saved is called by the receipt of what CONNECT changed.
+// connectReceipt is what the receipt of what CONNECT changed leads to.
 func (t *turn) connectReceipt(op *pubOp) {
 	c, err := op.c, op.err
 	op.free()
-	c.tr.post(func(t *turn) {
-		if c.state != connecting {
-			return
-		}
-		last := c.hs.waits.Add(-1) == 0
-		if err != nil {
-			code := mqtt.ServerUnavailable
-			if errors.Is(err, store.ErrQuota) {
-				code = mqtt.QuotaExceeded
-			}
-			c.refuse(t, code, fmt.Errorf("the session cannot be saved: %w", err))
-			return
-		}
+	c.tr.post(func(t *turn) { c.sessionSaved(t, err) })
+}
+
+// sessionSaved goes on once one of the things that CONNACK waits for is on the
+// disk.
+func (c *conn) sessionSaved(t *turn, err error) {
+	if c.state != connecting {
+		return
+	}
+	last := c.hs.waits.Add(-1) == 0
+	if err == nil {
 		if last {
 			c.accept(t)
 		}
-	})
+		return
+	}
+	s := c.sess
+	s.mu.Lock()
+	if s.conn == c {
+		s.will = nil // of a connection that never was
+		if !c.hs.present {
+			s.expiry = 0 // the client never had this session
+			s.keeps.Store(false)
+		}
+	}
+	s.mu.Unlock()
+	code := mqtt.ServerUnavailable
+	if errors.Is(err, store.ErrQuota) {
+		code = mqtt.QuotaExceeded
+	}
+	c.refuse(t, code, fmt.Errorf("the session cannot be saved: %w", err))
 }

@@ -104,6 +104,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	s.goneAt, s.window, s.will = 0, uint16(b.opt().MaxInflight), nil
 	s.lapse++
 	b.saveAttachedLocked(s, &batch, changed, oldWill)
+	saves := s.saveLocked(&batch)
 	l.setLanesLocked(last)
 	key := s.key
 	s.mu.Unlock()
@@ -115,11 +116,9 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	if oldWill != nil {
 		b.publishWill(t, oldWill)
 	}
-	if batch.Len() > 0 {
-		if err := b.save(&batch); err != nil {
-			l.Close()
-			return nil, err
-		}
+	if err := b.saveFor(s, &batch, saves); err != nil {
+		l.leave(!l.present)
+		return nil, err
 	}
 	if key != 0 {
 		if o.Limits != nil {
@@ -176,11 +175,12 @@ func (l *Link) Subscribe(id uint32, requests ...mqtt.Request) error {
 		s.mu.Unlock()
 		b.enter(sub, old, group, shared)
 	}
+	s.mu.Lock()
+	saves := s.saveLocked(&batch)
+	s.mu.Unlock()
 	b.promiseReplay(s, &batch, fresh)
-	if batch.Len() > 0 {
-		if err := b.save(&batch); err != nil {
-			return err
-		}
+	if err := b.saveFor(s, &batch, saves); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	for _, sub := range fresh {
@@ -214,10 +214,10 @@ func (l *Link) Unsubscribe(filters ...string) error {
 		}
 	}
 	b.leaveGroups(s, left)
-	if batch.Len() == 0 {
-		return nil
-	}
-	return b.save(&batch)
+	s.mu.Lock()
+	saves := s.saveLocked(&batch)
+	s.mu.Unlock()
+	return b.saveFor(s, &batch, saves, filters...)
 }
 
 // Subscriptions are the filters of the session.

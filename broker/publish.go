@@ -51,6 +51,9 @@ type pubOp struct {
 	joins []*pubOp    // repeats that are answered with this one
 	done  func(error) // inside the process
 
+	saves   *session // whose saved the receipt leads to; removed goes with it
+	removed []string
+
 	ready bool
 	err   error
 	// parts is who still works on the op: the receipt, and whoever submitted it
@@ -90,6 +93,7 @@ func (op *pubOp) reset() {
 	op.to, op.other = op.to[:0], op.other[:0]
 	op.route, op.msg, op.joins, op.done, op.fn, op.err = nil, nil, nil, nil, nil, nil
 	op.hold, op.late, op.ready = false, false, false
+	op.saves, op.removed = nil, nil
 }
 
 // origin is who publishes what is in t.out.

@@ -34,6 +34,7 @@ type session struct {
 	replay  []*replay              // retained messages still to be sent
 	will    *will
 	stored  *will  // the will as the store has it
+	saves   saving // how far the store knows of all this
 	expiry  uint32 // seconds; 0: ends with the connection
 	mount   string // of the listener the client came through
 	window  uint16 // QoS 1 and 2 under way at most, while connected

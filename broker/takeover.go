@@ -27,16 +27,32 @@ func (c *conn) openSession(t *turn) {
 	was := s.rules.Load().Queue
 	changed := c.attachLocked(s, expiry)
 	b.saveAttachedLocked(s, &op.batch, changed, oldWill)
+	h := c.hs
+	h.waits.Store(1)
+	if s.saveLocked(&op.batch) {
+		op.saves = s
+	}
+	saved := func(err error) { c.tr.post(func(t *turn) { c.sessionSaved(t, err) }) }
+	if s.saves.under > 1 || op.saves == nil { // an earlier connection's change is on its way
+		h.waits.Add(1)
+		if !s.whenSavedLocked(saved) {
+			h.waits.Add(-1)
+		}
+	}
 	c.hs.limits = s.key != 0 && (fresh && c.set.Rules.Queue != (QueueLimits{}) || !fresh && was != c.set.Rules.Queue)
 	s.mu.Unlock()
 
 	if old != nil {
 		b.forget(t, old, &op.batch)
+		old.mu.Lock()
+		h.waits.Add(1)
+		if !old.whenSavedLocked(saved) {
+			h.waits.Add(-1)
+		}
+		old.mu.Unlock()
 	}
-	h := c.hs
-	h.waits.Store(1)
 	if oldConn != nil {
-		h.waits.Store(2)
+		h.waits.Add(1)
 	}
 	b.closeTaken(oldConn, c.peer.Remote, func() {
 		if h.waits.Add(-1) == 0 {
@@ -186,7 +202,10 @@ func (b *Broker) saveAttachedLocked(s *session, batch *store.Batch, changed bool
 		batch.DeleteWill(s.key)
 		s.stored = nil
 	case s.will == nil && oldWill != nil:
-		s.stored = nil // published and deleted in one batch
+		// It is submitted before this batch: a power cut between the two publishes
+		// it again, and without this it would come after any power cut to come.
+		batch.DeleteWill(s.key)
+		s.stored = nil
 	}
 	b.noteAwayLocked(s, 0)
 }
@@ -303,6 +322,9 @@ func (b *Broker) detach(t *turn, s *session, c *conn, why error) {
 		}
 		if s.expiry != neverExpires {
 			b.timers.add(t.now+int64(s.expiry)*1000, s, s.lapse, timerExpiry)
+		}
+		if s.saveLocked(&op.batch) {
+			op.saves = s
 		}
 		b.noteAwayLocked(s, t.now)
 		replays := s.replaysLocked()

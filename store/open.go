@@ -78,7 +78,23 @@ func (s *Store) openBackend() (backend, error) {
 	if s.opts.wrap != nil {
 		return s.opts.wrap(be), nil
 	}
+	if s.opts.BeforeWrite != nil {
+		return held{be, s.opts.BeforeWrite}, nil
+	}
 	return be, nil
+}
+
+// held is a backend whose transactions wait for somebody.
+type held struct {
+	backend
+	before func() error
+}
+
+func (h held) write(w *writes) error {
+	if err := h.before(); err != nil {
+		return err
+	}
+	return h.backend.write(w)
 }
 
 // startsFile has a byte for each start since the last clean end. badger panics

@@ -44,6 +44,10 @@ type Options struct {
 	Now func() int64
 	// Delivered is called on the deliverer after each run of done functions.
 	Delivered func()
+	// BeforeWrite is called before each transaction goes to the disk; an error is
+	// the disk's. Tests of the rooms above hold it up: while it does not return
+	// nothing becomes durable, so nothing that depends on it may be seen outside.
+	BeforeWrite func() error
 	wrap      func(backend) backend       // of tests: faults
 	free      func(string) (int64, error) // of tests: statfs
 	eager     bool                        // of tests: old groups are merged all the time
