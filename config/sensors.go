@@ -113,8 +113,10 @@ type Line struct {
 
 	CommandTopic string   `yaml:"command_topic" check:"topic" doc:"Output: topic that commands it; default: the topic with /set."`
 	Initial      string   `yaml:"initial" default:"off" enum:"on,off,keep" doc:"Output: state at start; keep takes the last retained one."`
-	FailSafe     string   `yaml:"fail_safe" enum:"on,off" doc:"Output: state it takes when the gateway stops or nobody commands for fail_after; default: it stays."`
+	FailSafe     string   `yaml:"fail_safe" enum:"on,off" doc:"Output: state it takes when the gateway stops, nobody commands for fail_after, or fail_bridge is away; default: it stays."`
 	FailAfter    Duration `yaml:"fail_after" default:"0" doc:"Output: silence until fail_safe; 0: never."`
+	FailBridge   string   `yaml:"fail_bridge" doc:"Output: name of the bridge its commander is behind; when that has had no connection for fail_bridge_after, fail_safe is taken."`
+	BridgeAfter  Duration `yaml:"fail_bridge_after" default:"1m" min:"1s" doc:"Output: time without the bridge until fail_safe."`
 	Pulse        Duration `yaml:"pulse" default:"0" doc:"Output: on lasts that long; 0: until off."`
 	MaxOn        Duration `yaml:"max_on" default:"0" doc:"Output: never on for longer; 0: no bound."`
 	Interlock    string   `yaml:"interlock" doc:"Output: of a group of this name at most one is on."`

@@ -170,7 +170,7 @@ func (v *validator) sensors() {
 // Keys of a line that only an input, or only an output, has.
 var (
 	inputKeys  = []string{"pull", "debounce", "count", "every", "per_unit", "unit", "heartbeat"}
-	outputKeys = []string{"command_topic", "initial", "fail_safe", "fail_after", "pulse", "max_on", "interlock", "settle"}
+	outputKeys = []string{"command_topic", "initial", "fail_safe", "fail_after", "fail_bridge", "fail_bridge_after", "pulse", "max_on", "interlock", "settle"}
 )
 
 func (v *validator) lines() {
@@ -202,6 +202,11 @@ func (v *validator) lines() {
 		}
 		if l.Direction == "out" {
 			v.needs(p, "fail_after", l.FailSafe != "", "fail_safe")
+			v.needs(p, "fail_bridge", l.FailSafe != "", "fail_safe")
+			v.needs(p, "fail_bridge_after", l.FailBridge != "", "fail_bridge")
+			if l.FailBridge != "" && !slices.ContainsFunc(v.Bridges, func(b Bridge) bool { return b.Name == l.FailBridge }) {
+				v.fail(p+".fail_bridge", "name one of bridges", "there is no bridge %q", l.FailBridge)
+			}
 			v.needs(p, "settle", l.Interlock != "", "interlock")
 			if l.CommandTopic == l.Topic {
 				v.fail(p+".command_topic", "give each its own", "the state and its command have the same topic %q", l.Topic)

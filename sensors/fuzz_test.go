@@ -65,7 +65,7 @@ func FuzzHistoryRequest(f *testing.F) {
 	fill(r, 1, 100)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := &Scheduler{o: Options{History: r, MaxPending: 4096}, out: newPublisher(nil, nil, nil, 4096)}
-		_ = s.replay(b)
+		_ = s.ask(Incoming{Payload: b})
 		if n, _ := s.out.stats(); n > 101 {
 			t.Fatalf("%d answers of 100 readings", n)
 		}

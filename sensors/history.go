@@ -67,6 +67,9 @@ type level struct {
 	open   point  // mean that is still growing; n 0: none
 }
 
+// stateQuantity is a line's changes, 1 on and 0 off: a mean would say nothing.
+const stateQuantity = "state"
+
 // NewRing makes a Ring and loads what its Keeper has.
 func NewRing(o RingOptions) (*Ring, error) {
 	o.Raw, o.Minutes, o.Hours, o.Series = cmp.Or(o.Raw, 360), cmp.Or(o.Minutes, 720), cmp.Or(o.Hours, 720), cmp.Or(o.Series, 1000)
@@ -101,7 +104,7 @@ func (r *Ring) Append(x Reading) {
 	s.unit = x.Unit
 	p := point{at: x.At.UnixMilli(), value: x.Value, low: float32(x.Value), high: float32(x.Value), seq: x.Seq, n: 1, quality: x.Quality, source: x.Source}
 	s.raw.push(p)
-	if x.Quality != Bad && x.Source != TimeUnknown {
+	if x.Quality != Bad && x.Source != TimeUnknown && x.Quantity != stateQuantity {
 		s.minute.mean(p)
 		s.hour.mean(p)
 	}
@@ -172,8 +175,12 @@ func (r *Ring) collect(probe, quantity string, limit int, want func(*point) bool
 	add := func(l *level, before int64) {
 		l.each(func(p *point) {
 			if p.at+l.step <= before && want(p) && len(out) < limit {
-				out = append(out, Reading{Probe: probe, Quantity: quantity, Unit: s.unit, Value: p.value, At: time.UnixMilli(p.at),
-					Source: p.source, Seq: p.seq, Quality: p.quality, History: true})
+				r := Reading{Probe: probe, Quantity: quantity, Unit: s.unit, Value: p.value, At: time.UnixMilli(p.at),
+					Source: p.source, Seq: p.seq, Quality: p.quality, History: true}
+				if l.step > 0 {
+					r.Of, r.Low, r.High = p.n, float64(p.low), float64(p.high)
+				}
+				out = append(out, r)
 			}
 		})
 	}
@@ -221,13 +228,13 @@ func (r *Ring) Last(probe, quantity string) (Reading, bool) {
 func (r *Ring) Restamp(by time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.series {
+	for k, s := range r.series {
 		s.raw.each(func(p *point) {
 			if p.source != TimeUnknown {
 				return
 			}
 			p.at, p.source = p.at+by.Milliseconds(), TimeRestamped
-			if p.quality != Bad {
+			if p.quality != Bad && k.quantity != stateQuantity {
 				s.minute.mean(*p)
 				s.hour.mean(*p)
 			}

@@ -20,7 +20,7 @@ type sink struct {
 	mu       sync.Mutex
 	messages []sensors.Message
 	at       []time.Time
-	handlers map[string]func([]byte, bool)
+	handlers map[string]func(sensors.Incoming)
 	retained map[string]string
 	block    chan struct{}
 }
@@ -40,15 +40,15 @@ func (s *sink) Publish(ctx context.Context, m sensors.Message) error {
 	return nil
 }
 
-func (s *sink) Subscribe(topic string, _ byte, h func([]byte, bool)) (func(), error) {
+func (s *sink) Subscribe(topic string, _ byte, h func(sensors.Incoming)) (func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.handlers == nil {
-		s.handlers = map[string]func([]byte, bool){}
+		s.handlers = map[string]func(sensors.Incoming){}
 	}
 	s.handlers[topic] = h
 	if v, ok := s.retained[topic]; ok {
-		go h([]byte(v), true)
+		go h(sensors.Incoming{Payload: []byte(v), Retained: true})
 	}
 	return func() {}, nil
 }
@@ -57,7 +57,7 @@ func (s *sink) send(topic, payload string) {
 	s.mu.Lock()
 	h := s.handlers[topic]
 	s.mu.Unlock()
-	h([]byte(payload), false)
+	h(sensors.Incoming{Payload: []byte(payload)})
 }
 
 // on lists the payloads of one topic.

@@ -95,6 +95,33 @@ func (c LineConfig) statePayload(on bool, at time.Time, seq uint64) []byte {
 	return b
 }
 
+// keepState tells observers and the history what a line has become.
+func (s *Scheduler) keepState(name string, on bool, at time.Time, seq uint64) {
+	s.observeState(name, on, at)
+	if s.o.History == nil {
+		return
+	}
+	r := Reading{Probe: name, Quantity: stateQuantity, At: at, Seq: seq}
+	if on {
+		r.Value = 1
+	}
+	if !s.o.Clock().Synchronised {
+		r.Source = TimeUnknown
+	}
+	s.o.History.Append(r)
+}
+
+// lastState is the number of a line's last change that is kept: the numbers go
+// on after a restart.
+func (s *Scheduler) lastState(name string) uint64 {
+	if h, ok := s.o.History.(interface {
+		LastSeq(probe, quantity string) uint64
+	}); ok {
+		return h.LastSeq(name, stateQuantity)
+	}
+	return 0
+}
+
 // availability is the topic that says whether a sensor or line works.
 func (s *Scheduler) availability(name string) string {
 	return "gateway/" + s.o.Gateway + "/" + name + "/availability"

@@ -69,7 +69,13 @@ func (l *inputLine) resume() {
 	h, ok := l.sched.o.History.(interface {
 		Last(probe, quantity string) (Reading, bool)
 	})
-	if !ok || l.cfg.Count == "" {
+	if !ok {
+		return
+	}
+	if l.cfg.Count == "" {
+		l.mu.Lock()
+		l.seq = l.sched.lastState(l.cfg.Name)
+		l.mu.Unlock()
 		return
 	}
 	if r, ok := h.Last(l.cfg.Name, "count"); ok && r.Value > 0 {
@@ -123,7 +129,7 @@ func (l *inputLine) edge(high bool, at time.Time, seq uint64) {
 }
 
 func (l *inputLine) publish(on bool, at time.Time, seq uint64, state bool) {
-	l.sched.observeState(l.cfg.Name, on, at)
+	l.sched.keepState(l.cfg.Name, on, at, seq)
 	l.sched.out.push(Message{Topic: l.topic("state"), Payload: l.cfg.statePayload(on, at, seq),
 		QoS: l.cfg.QoS, Retain: l.cfg.retain()}, state)
 }

@@ -30,6 +30,9 @@ type outputLine struct {
 	heard   time.Time // last command
 	failed  bool      // fail-safe value taken because nobody commands
 
+	bridgeSeen   time.Time // when its bridge was last seen connected, or the line taken
+	bridgeFailed bool      // fail-safe value taken because the bridge is away
+
 	mu     sync.Mutex // guards what status reads
 	on     bool
 	known  bool
@@ -64,6 +67,12 @@ func (s *Scheduler) newOutput(c LineConfig, wrong func(string, string, ...any) e
 	if c.FailAfter > 0 && c.FailSafe == "" {
 		return wrong("fail_after", "needs fail_safe: on or off")
 	}
+	if c.FailBridge != "" && c.FailSafe == "" {
+		return wrong("fail_bridge", "needs fail_safe: on or off")
+	}
+	if c.BridgeAfter == 0 {
+		c.BridgeAfter = time.Minute
+	}
 	if c.CommandTopic == c.Topic {
 		return wrong("command_topic", "is the state's topic too: the output would command itself")
 	}
@@ -92,19 +101,27 @@ func (s *Scheduler) newOutput(c LineConfig, wrong func(string, string, ...any) e
 func (g *interlock) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	// Commands are heard before any state is published: whoever sees the state
+	// may command. They wait until all is open.
 	for _, o := range g.outs {
+		if o.cfg.CommandTopic == "" {
+			continue
+		}
+		cancel, err := g.sched.o.Sink.Subscribe(o.cfg.CommandTopic, 1, func(m Incoming) { g.heard(o, m.Payload, m.Retained) })
+		if err != nil {
+			g.sched.log.Error("command topic failed", "line", o.cfg.Name, "topic", o.cfg.CommandTopic, "err", err)
+			continue
+		}
+		defer cancel()
+	}
+	for _, o := range g.outs {
+		o.mu.Lock()
+		o.seq = g.sched.lastState(o.cfg.Name)
+		o.mu.Unlock()
 		if o.cfg.Initial == "keep" {
 			g.recall(ctx, o)
 		}
 		g.open(o)
-		if o.cfg.CommandTopic != "" {
-			cancel, err := g.sched.o.Sink.Subscribe(o.cfg.CommandTopic, 1, func(b []byte, retained bool) { g.heard(o, b, retained) })
-			if err != nil {
-				g.sched.log.Error("command topic failed", "line", o.cfg.Name, "topic", o.cfg.CommandTopic, "err", err)
-			} else {
-				defer cancel()
-			}
-		}
 	}
 	for {
 		timer.Reset(time.Until(g.nextDeadline()))
@@ -127,8 +144,8 @@ const recallTime = 300 * time.Millisecond
 // retained on its own topic.
 func (g *interlock) recall(ctx context.Context, o *outputLine) {
 	was := make(chan bool, 1)
-	cancel, err := g.sched.o.Sink.Subscribe(o.topic(), 0, func(b []byte, retained bool) {
-		if c, err := o.parseCommand(b); err == nil && retained && !c.flip {
+	cancel, err := g.sched.o.Sink.Subscribe(o.topic(), 0, func(m Incoming) {
+		if c, err := o.parseCommand(m.Payload); err == nil && m.Retained && !c.flip {
 			select {
 			case was <- c.on:
 			default:
@@ -292,7 +309,7 @@ func (g *interlock) open(o *outputLine) {
 	}
 	g.sched.lineOnline(o.cfg.Name, true)
 	o.set, o.release = set, release
-	o.heard = time.Now()
+	o.heard, o.bridgeSeen = time.Now(), time.Now()
 	if on && o.offAt.IsZero() {
 		o.offAt = o.ends(0)
 	}
@@ -330,7 +347,7 @@ func (g *interlock) publish(o *outputLine, on bool) {
 	o.seq++
 	n := o.seq
 	o.mu.Unlock()
-	g.sched.observeState(o.cfg.Name, on, now)
+	g.sched.keepState(o.cfg.Name, on, now, n)
 	g.sched.out.push(Message{Topic: o.topic(), Payload: o.cfg.statePayload(on, now, n), QoS: o.cfg.QoS, Retain: o.cfg.retain()}, false)
 }
 
@@ -346,6 +363,9 @@ func (g *interlock) nextDeadline() time.Time {
 		}
 		if o.cfg.FailAfter > 0 && !o.failed {
 			next = earlier(next, o.heard.Add(o.cfg.FailAfter))
+		}
+		if o.watchesBridge() {
+			next = earlier(next, time.Now().Add(bridgeLook))
 		}
 	}
 	return next
@@ -367,6 +387,30 @@ func (g *interlock) deadlines(ctx context.Context) {
 				"line", o.cfg.Name, "value", o.cfg.FailSafe, "silent_for", o.cfg.FailAfter)
 			g.switchTo(ctx, o, o.cfg.FailSafe == "on", 0)
 		}
+		if o.watchesBridge() {
+			g.lookAtBridge(ctx, o, now)
+		}
+	}
+}
+
+// bridgeLook is how often an output sees to the bridge its commander is behind.
+const bridgeLook = time.Second
+
+func (o *outputLine) watchesBridge() bool {
+	return o.cfg.FailBridge != "" && o.group.sched.o.BridgeUp != nil
+}
+
+// lookAtBridge takes the fail-safe value once in each outage: whoever commands
+// on this side of the bridge is obeyed after that too.
+func (g *interlock) lookAtBridge(ctx context.Context, o *outputLine, now time.Time) {
+	switch {
+	case g.sched.o.BridgeUp(o.cfg.FailBridge):
+		o.bridgeSeen, o.bridgeFailed = now, false
+	case !o.bridgeFailed && now.Sub(o.bridgeSeen) >= o.cfg.BridgeAfter:
+		o.bridgeFailed = true
+		g.sched.log.Warn("bridge is silent, output takes its fail-safe value",
+			"line", o.cfg.Name, "value", o.cfg.FailSafe, "bridge", o.cfg.FailBridge, "silent_for", now.Sub(o.bridgeSeen).Round(time.Second))
+		g.switchTo(ctx, o, o.cfg.FailSafe == "on", 0)
 	}
 }
 

@@ -28,6 +28,9 @@ type Options struct {
 	Observer  Observer         // nil: nobody else hears of it
 	Log       *slog.Logger     // nil: slog.Default()
 	Clock     func() ClockInfo // nil: the system clock is taken as synchronised
+	// BridgeUp says whether the bridge of that name has its connection, for
+	// outputs that fail safe without it; nil: there are no bridges.
+	BridgeUp func(name string) bool
 	// MaxPending bounds the messages that wait for the Sink. When it is
 	// reached the oldest goes and is counted; readings of one topic wait as
 	// their latest only. Zero: 4096.
@@ -99,6 +102,8 @@ type LineConfig struct {
 	Initial      string        // "on", "off", "keep" (the retained state); empty: off
 	FailSafe     string        // "on" or "off": what it takes when the gateway stops or the commander is silent; empty: leave
 	FailAfter    time.Duration // silence of the commander until FailSafe; zero: never
+	FailBridge   string        // bridge through which the commander comes
+	BridgeAfter  time.Duration // its silence until FailSafe; zero: 1m
 	Pulse        time.Duration // on lasts that long, then off by itself; zero: for ever
 	MaxOn        time.Duration // never on for longer
 	Interlock    string        // at most one output of a group is on
@@ -112,6 +117,10 @@ type Message struct {
 	QoS     byte
 	Retain  bool
 	Reading *Reading // what the payload says, where it is a reading; read-only
+	// Answer says that this is sent on request: JSON, with the Correlation of
+	// the request, in MQTT 5.
+	Answer      bool
+	Correlation []byte
 }
 
 // Sink is where publications go and commands come from: the broker.
@@ -120,8 +129,18 @@ type Sink interface {
 	// has taken the message over. Called from one goroutine.
 	Publish(ctx context.Context, m Message) error
 	// Subscribe calls handle for each message on topic until cancel. handle
-	// does not block. retained: an old value, not a command of this moment.
-	Subscribe(topic string, qos byte, handle func(payload []byte, retained bool)) (cancel func(), err error)
+	// does not block.
+	Subscribe(topic string, qos byte, handle func(Incoming)) (cancel func(), err error)
+}
+
+// Incoming is a message on a topic that was subscribed.
+type Incoming struct {
+	Payload  []byte
+	Retained bool // an old value, not a command of this moment
+	// Reply and Correlation are MQTT 5's response topic and correlation data:
+	// where an answer is wanted and what it carries.
+	Reply       string
+	Correlation []byte
 }
 
 // History keeps readings for those who missed them; Ring is one. Append only

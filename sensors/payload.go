@@ -22,6 +22,9 @@ type jsonReading struct {
 	Reason   string `json:"reason,omitempty"`
 	Sequence uint64 `json:"sequence"`
 	History  bool   `json:"history,omitempty"`
+	Of       uint32 `json:"of,omitempty"` // a mean of so many readings
+	Low      any    `json:"min,omitempty"`
+	High     any    `json:"max,omitempty"`
 }
 
 // payload is the bytes for r, and whether there is anything to publish: a bad
@@ -37,6 +40,9 @@ func payload(r Reading, f Format, digits int) ([]byte, bool) {
 		Reason: r.Reason, Sequence: r.Seq, History: r.History}
 	if r.Quality != Bad {
 		j.Value = json.Number(formatNumber(r.Value, digits))
+	}
+	if r.Of > 0 {
+		j.Of, j.Low, j.High = r.Of, json.Number(formatNumber(r.Low, digits)), json.Number(formatNumber(r.High, digits))
 	}
 	if r.Source != TimeSynchronised {
 		j.Clock = r.Source.String()

@@ -56,5 +56,10 @@ type Reading struct {
 	Reason   string // why it is not good
 	History  bool   // delivered later on request, not live
 
+	// Of a mean out of the history: of how many readings, and their bounds. A
+	// reading as it was has Of 0.
+	Of        uint32
+	Low, High float64
+
 	held bool // a filter keeps it back; a later heartbeat may let it through
 }

@@ -4,83 +4,139 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
 // HistoryRequest asks for what was missed. It is published as JSON on
-// gateway/<id>/history/get; the answers come on Reply as JSON readings marked
-// as history, oldest first, and then one {"done": true, "count": n}.
+// gateway/<id>/history/get; the answers come as JSON readings marked as
+// history, oldest first, and then one {"done": true, "count": n}. They go to
+// Reply, or to MQTT 5's response topic, with its correlation data.
 type HistoryRequest struct {
-	Sensor   string `json:"sensor"`
-	Quantity string `json:"quantity"`
+	Sensor   string `json:"sensor"`                   // or the name of a line
+	Quantity string `json:"quantity"`                 // of a line: state, count or rate
 	After    uint64 `json:"after_sequence,omitempty"` // or a time:
 	From     string `json:"from,omitempty"`           // RFC 3339
 	To       string `json:"to,omitempty"`             // empty: now
 	Limit    int    `json:"limit,omitempty"`          // 0: 1000, which is also the most
-	Reply    string `json:"reply"`                    // topic
+	Reply    string `json:"reply,omitempty"`          // topic; needed in MQTT 3.1.1
 }
 
 const replayMost = 1000
 
-// replay answers one request. It runs on the broker's side: it only reads
-// memory and queues.
-func (s *Scheduler) replay(body []byte) error {
+// ask answers one request. It runs on the broker's side: it only reads memory
+// and queues.
+func (s *Scheduler) ask(m Incoming) error {
 	var q HistoryRequest
-	if err := json.Unmarshal(body, &q); err != nil {
-		return err
+	err := json.Unmarshal(m.Payload, &q)
+	if q.Reply == "" {
+		q.Reply = m.Reply
 	}
-	if q.Reply == "" || len(q.Reply) > 256 {
-		return errors.New("no reply topic")
-	}
-	if waiting, _ := s.out.stats(); waiting > s.o.MaxPending/4 {
-		return errors.New("too much waits for the broker already")
-	}
-	if q.Limit <= 0 || q.Limit > replayMost {
-		q.Limit = replayMost
+	if bad := s.checkReply(q.Reply); bad != nil {
+		return errors.Join(err, bad) // nowhere to say it
 	}
 	var found []Reading
-	var err error
-	if q.From == "" {
-		h, ok := s.o.History.(interface {
-			After(probe, quantity string, seq uint64, limit int) ([]Reading, error)
-		})
-		if !ok {
-			return errors.New("this history knows times only")
-		}
-		found, err = h.After(q.Sensor, q.Quantity, q.After, q.Limit)
-	} else {
-		from, err1 := time.Parse(time.RFC3339, q.From)
-		to := time.Now()
-		var err2 error
-		if q.To != "" {
-			to, err2 = time.Parse(time.RFC3339, q.To)
-		}
-		if err := errors.Join(err1, err2); err != nil {
-			return err
-		}
-		found, err = s.o.History.Range(q.Sensor, q.Quantity, from, to, q.Limit)
+	more := false
+	if err == nil {
+		found, more, err = s.find(q)
+	}
+	answer := func(b []byte) {
+		s.out.push(Message{Topic: q.Reply, Payload: b, QoS: 1, Answer: true, Correlation: m.Correlation}, false)
 	}
 	if err != nil {
+		text, _ := json.Marshal(struct { // of strings only
+			Error string `json:"error"`
+			Done  bool   `json:"done"`
+		}{err.Error(), true})
+		answer(text)
 		return err
 	}
 	for _, r := range found {
 		r.History = true
 		if b, ok := payload(r, FormatJSON, QuantityOf(r.Quantity).Digits+1); ok {
-			s.out.push(Message{Topic: q.Reply, Payload: b, QoS: 1}, false)
+			answer(b)
 		}
 	}
-	s.out.push(Message{Topic: q.Reply, Payload: fmt.Appendf(nil, `{"done":true,"count":%d}`, len(found)), QoS: 1}, false)
+	if more {
+		answer(fmt.Appendf(nil, `{"done":true,"count":%d,"more":true}`, len(found)))
+	} else {
+		answer(fmt.Appendf(nil, `{"done":true,"count":%d}`, len(found)))
+	}
 	return nil
+}
+
+// checkReply refuses topics that a client must not make the gateway write to:
+// its own, those that command something here, and the broker's.
+func (s *Scheduler) checkReply(topic string) error {
+	switch {
+	case topic == "":
+		return errors.New(`no reply topic: write "reply", or use MQTT 5's response topic`)
+	case len(topic) > 256, strings.ContainsAny(topic, "+#\x00"), strings.HasPrefix(topic, "$"):
+		return fmt.Errorf("%.80q cannot be a reply topic", topic)
+	case strings.HasPrefix(topic, "gateway/"+s.o.Gateway+"/"):
+		return fmt.Errorf("%q is a topic of the gateway itself", topic)
+	}
+	for _, o := range s.outs {
+		if topic == o.cfg.CommandTopic {
+			return fmt.Errorf("%q commands the output %s", topic, o.cfg.Name)
+		}
+	}
+	for _, e := range s.Entities() {
+		if topic == e.Topic {
+			return fmt.Errorf("%q is where %s publishes", topic, e.Probe)
+		}
+	}
+	return nil
+}
+
+// find looks a request up; more says that the limit cut something off.
+func (s *Scheduler) find(q HistoryRequest) (found []Reading, more bool, err error) {
+	if q.Sensor == "" || q.Quantity == "" {
+		return nil, false, errors.New(`name a "sensor" and a "quantity"`)
+	}
+	if waiting, _ := s.out.stats(); waiting > s.o.MaxPending/4 {
+		return nil, false, errors.New("too much waits for the broker already; ask again later")
+	}
+	if q.Limit <= 0 || q.Limit > replayMost {
+		q.Limit = replayMost
+	}
+	if q.From == "" && q.To == "" {
+		h, ok := s.o.History.(interface {
+			After(probe, quantity string, seq uint64, limit int) ([]Reading, error)
+		})
+		if !ok {
+			return nil, false, errors.New("this history knows times only")
+		}
+		found, err = h.After(q.Sensor, q.Quantity, q.After, q.Limit+1)
+	} else {
+		var from time.Time
+		to := time.Now()
+		var err1, err2 error
+		if q.From != "" {
+			from, err1 = time.Parse(time.RFC3339, q.From)
+		}
+		if q.To != "" {
+			to, err2 = time.Parse(time.RFC3339, q.To)
+		}
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, false, err
+		}
+		found, err = s.o.History.Range(q.Sensor, q.Quantity, from, to, q.Limit+1)
+	}
+	if len(found) > q.Limit {
+		return found[:q.Limit], true, err
+	}
+	return found, false, err
 }
 
 // serveHistory answers requests until the returned function is called.
 func (s *Scheduler) serveHistory() (cancel func()) {
 	topic := "gateway/" + s.o.Gateway + "/history/get"
-	cancel, err := s.o.Sink.Subscribe(topic, 1, func(b []byte, retained bool) {
-		if retained {
+	cancel, err := s.o.Sink.Subscribe(topic, 1, func(m Incoming) {
+		if m.Retained {
 			return
 		}
-		if err := s.replay(b); err != nil {
+		if err := s.ask(m); err != nil {
 			s.log.Warn("history request not understood", "topic", topic, "err", err)
 		}
 	})

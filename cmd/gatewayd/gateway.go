@@ -90,7 +90,7 @@ func build(c *config.Config, verbose bool, stderr io.Writer) (g *gateway, err er
 	}
 	g.about = newAbout(c, g.id, g.board.Info(), g.open, g.http)
 	g.stages = newStages(g.logs.Logger)
-	g.sensing = &sensing{id: g.id, board: g.board, broker: g.broker, store: g.store, log: g.logs.Logger}
+	g.sensing = &sensing{id: g.id, board: g.board, broker: g.broker, store: g.store, log: g.logs.Logger, bridgeUp: g.bridgeUp}
 	if err = g.sensing.prepare(c); err != nil {
 		return g, err
 	}

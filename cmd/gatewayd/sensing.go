@@ -23,6 +23,8 @@ type sensing struct {
 	store  *store.Store
 	log    *slog.Logger
 
+	bridgeUp func(name string) bool
+
 	observer observers // outlives a reload too
 
 	history *sensors.Ring // nil when none is kept; it outlives a reload
@@ -49,6 +51,7 @@ func (s *sensing) prepare(c *config.Config) error {
 	p := &prepared{sink: newSink(s.broker, "gatewayd-lines-"+s.id, s.log)}
 	o := sensorOptions(c, s.id, s.log)
 	o.Buses, o.Sink, o.Observer = s.board, p.sink, &s.observer
+	o.BridgeUp = s.bridgeUp
 	o.Clock = func() sensors.ClockInfo { return sensors.ClockInfo{Synchronised: board.ReadClock().Synchronised} }
 	var err error
 	if c.History.Keep && s.history == nil {

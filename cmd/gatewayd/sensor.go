@@ -256,6 +256,6 @@ func readOnce(ctx context.Context, c *config.Config, b *board.Board) ([]sensors.
 type discardSink struct{}
 
 func (discardSink) Publish(context.Context, sensors.Message) error { return nil }
-func (discardSink) Subscribe(string, byte, func([]byte, bool)) (func(), error) {
+func (discardSink) Subscribe(string, byte, func(sensors.Incoming)) (func(), error) {
 	return func() {}, nil
 }

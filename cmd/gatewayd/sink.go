@@ -30,7 +30,7 @@ type sink struct {
 
 type handler struct {
 	filter string
-	handle func(payload []byte, retained bool)
+	handle func(sensors.Incoming)
 }
 
 func newSink(b *broker.Broker, client string, log *slog.Logger) *sink {
@@ -40,9 +40,13 @@ func newSink(b *broker.Broker, client string, log *slog.Logger) *sink {
 // Publish hands a message to the broker. Readings of retained topics are
 // written lazily: the next one replaces them.
 func (s *sink) Publish(ctx context.Context, m sensors.Message) error {
-	return s.b.Publish(ctx, broker.Publication{
+	p := broker.Publication{
 		Topic: m.Topic, Payload: m.Payload, QoS: mqtt.QoS(m.QoS), Retain: m.Retain, Lazy: m.Reading != nil, Publisher: s.client,
-	}, func(err error) {
+	}
+	if m.Answer {
+		p.Properties = &mqtt.PublishProperties{PayloadFormat: 1, ContentType: "application/json", Correlation: m.Correlation}
+	}
+	return s.b.Publish(ctx, p, func(err error) {
 		if err != nil {
 			s.log.Warn("message of a sensor not kept", "topic", m.Topic, "err", err)
 		}
@@ -50,7 +54,7 @@ func (s *sink) Publish(ctx context.Context, m sensors.Message) error {
 }
 
 // Subscribe calls handle for each message on topic, from one goroutine.
-func (s *sink) Subscribe(name string, qos byte, handle func([]byte, bool)) (cancel func(), err error) {
+func (s *sink) Subscribe(name string, qos byte, handle func(sensors.Incoming)) (cancel func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -127,15 +131,19 @@ func (s *sink) finish(l *broker.Link, d broker.Delivery) error {
 
 func (s *sink) dispatch(d broker.Delivery) {
 	s.mu.Lock()
-	var call []func([]byte, bool)
+	var call []func(sensors.Incoming)
 	for _, h := range s.handlers {
 		if topic.Match(h.filter, d.Message.Topic) {
 			call = append(call, h.handle)
 		}
 	}
 	s.mu.Unlock()
+	m := sensors.Incoming{Payload: d.Message.Payload, Retained: d.Retain || d.Received}
+	if p := d.Message.Properties; p != nil {
+		m.Reply, m.Correlation = p.ResponseTopic, p.Correlation
+	}
 	for _, handle := range call {
-		handle(d.Message.Payload, d.Retain || d.Received)
+		handle(m)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatewayd/board"
+	"gatewayd/bridge"
 	"gatewayd/config"
 	"gatewayd/sensors"
 )
@@ -47,11 +48,25 @@ func sensorOptions(c *config.Config, gateway string, log *slog.Logger) sensors.O
 			Name: l.Name, Line: l.Line, Direction: l.Direction, Pull: l.Pull, Active: l.Active, Debounce: l.Debounce.D(),
 			Topic: strings.ReplaceAll(l.Topic, "{gateway}", gateway), QoS: byte(l.QoS), Retain: &retain, On: l.On, Off: l.Off, Format: sensors.Format(l.Format),
 			Count: l.Count, Every: l.Every.D(), PerUnit: l.PerUnit, Unit: l.Unit, Heartbeat: l.Heartbeat.D(),
-			CommandTopic: strings.ReplaceAll(l.CommandTopic, "{gateway}", gateway), Initial: l.Initial, FailSafe: l.FailSafe, FailAfter: l.FailAfter.D(),
+			CommandTopic: strings.ReplaceAll(l.CommandTopic, "{gateway}", gateway), Initial: l.Initial, FailSafe: l.FailSafe, FailAfter: l.FailAfter.D(), FailBridge: l.FailBridge, BridgeAfter: l.BridgeAfter.D(),
 			Pulse: l.Pulse.D(), MaxOn: l.MaxOn.D(), Interlock: l.Interlock, Settle: l.Settle.D(),
 		})
 	}
 	return o
+}
+
+// bridgeUp says whether a bridge has its connection, for outputs that are
+// commanded through it.
+func (g *gateway) bridgeUp(name string) bool {
+	if g.bridges == nil {
+		return false
+	}
+	for _, b := range g.bridges.status() {
+		if b.Name == name {
+			return b.State == bridge.Connected
+		}
+	}
+	return false
 }
 
 // sensorFault gives a mistake that the room found its place in the file.
