@@ -1,7 +1,5 @@
 # The durable store on 32 bits and on disks that fail: docs/STORE.md.
 
-CORRECTED = -modfile "$$(scripts/badger-overlay.sh)"
-
 .PHONY: test-disk
 test-disk: ## the store on full, failing and read-only file systems, built as it is shipped (root, loop devices)
 	$(GO) test -count=1 -timeout 20m $(CORRECTED) ./store

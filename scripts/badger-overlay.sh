@@ -3,8 +3,10 @@
 # (docs/decisions/0002): tables are corrupted on 32-bit machines, and a disk that is full, read-only or broken ends the
 # process by SIGBUS where it should be an error. The modules are copied from the module cache at build time; go does not
 # let an -overlay replace files there. Digests guard the edits: with another version they have to be looked at again.
+#   badger-overlay.sh [MODULE]   for another module of the repository, by its folder: test/bridge
 set -euo pipefail
 cd "$(dirname "$0")/.."
+module=${1:-.}
 ristretto=github.com/dgraph-io/ristretto/v2 badger=github.com/dgraph-io/badger/v4
 
 fail() {
@@ -20,8 +22,24 @@ exec 9>"$out/lock"
 flock 9
 done=$out/made-from
 state=$(cat go.mod go.sum scripts/badger-overlay.sh | sha256sum)
+
+# answer writes the go.mod that was asked for and prints its path
+answer() {
+	local name=$out/go up=.
+	if [ "$module" != . ]; then
+		name=$out/${module//\//-}
+		up=$(realpath --relative-to="$module" .) # replacements are relative to the module's root
+	fi
+	cp "$module/go.mod" "$name.new.mod"
+	cp "$module/go.sum" "$name.new.sum"
+	go mod edit -replace "$ristretto=$up/$out/ristretto" -replace "$badger=$up/$out/badger" "$name.new.mod"
+	for end in sum mod; do # only what differs, and in one step: others may be reading it
+		cmp -s "$name.new.$end" "$name.$end" && rm "$name.new.$end" || mv "$name.new.$end" "$name.$end"
+	done
+	echo "$PWD/$name.mod"
+}
 if [ -f "$done" ] && [ "$(<"$done")" = "$state" ]; then
-	echo "$PWD/$out/go.mod"
+	answer
 	exit 0
 fi
 
@@ -188,8 +206,5 @@ correct badger/manifest.go '		if _, err := mf.fp.Write(buf); err != nil {' '		at
 			_ = mf.fp.Truncate(at)
 			_, _ = mf.fp.Seek(at, io.SeekStart)'
 
-cp go.mod "$out/go.mod"
-cp go.sum "$out/go.sum"
-go mod edit -replace "$ristretto=./$out/ristretto" -replace "$badger=./$out/badger" "$out/go.mod"
 printf '%s\n' "$state" >"$done"
-echo "$PWD/$out/go.mod"
+answer

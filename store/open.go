@@ -65,9 +65,14 @@ func (s *Store) openBackend() (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.warned && !preallocated(s.dir) {
+	if !s.warned {
 		s.warned = true
-		s.opts.Log.Info("the store's files do not get their blocks in advance, so others that fill the disk can end the gateway: build it with make, which corrects badger, on a file system that can reserve blocks")
+		switch {
+		case !Corrected():
+			s.opts.Log.Warn("this program was built without the corrections to its database: a disk that others fill, or that fails, can end it and cost messages; build it with make build", "see", "docs/decisions/0002-32-bit-overlay.md")
+		case !preallocated(s.dir):
+			s.opts.Log.Info("the file system does not reserve blocks, so others that fill the disk can end the gateway", "dir", s.dir)
+		}
 	}
 	if verify {
 		if err := be.verify(); err != nil {

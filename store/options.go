@@ -48,9 +48,9 @@ type Options struct {
 	// the disk's. Tests of the rooms above hold it up: while it does not return
 	// nothing becomes durable, so nothing that depends on it may be seen outside.
 	BeforeWrite func() error
-	wrap      func(backend) backend       // of tests: faults
-	free      func(string) (int64, error) // of tests: statfs
-	eager     bool                        // of tests: old groups are merged all the time
+	wrap        func(backend) backend       // of tests: faults
+	free        func(string) (int64, error) // of tests: statfs
+	eager       bool                        // of tests: old groups are merged all the time
 	// Log receives what an operator should know. Nil: nothing is logged.
 	Log *slog.Logger
 }

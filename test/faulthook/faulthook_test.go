@@ -40,13 +40,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "gatewayd")
-	cmd := exec.Command("go", "build", "-tags", "faulthook", "-o", bin, "./cmd/gatewayd")
-	cmd.Dir = peer.Root()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build gatewayd: %w\n%s", err, out)
-	}
-	return bin, nil
+	return bin, peer.Build(bin, "-tags", "faulthook")
 })
 
 func TestMain(m *testing.M) {

@@ -41,15 +41,28 @@ func Gatewayd() (string, error) {
 		return "", built.err
 	}
 	path := filepath.Join(built.dir, "gatewayd")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/gatewayd")
-	cmd.Dir = root()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		built.err = fmt.Errorf("build gatewayd: %w\n%s", err, out)
+	if built.err = Build(path); built.err != nil {
 		return "", built.err
 	}
 	built.path = path
 	return path, nil
+}
+
+// Build compiles gatewayd into the file out as it is shipped, with the
+// corrections to its database; more are flags of go build.
+func Build(out string, more ...string) error {
+	text, err := exec.Command(filepath.Join(root(), "scripts", "badger-overlay.sh")).Output()
+	if err != nil {
+		return fmt.Errorf("scripts/badger-overlay.sh: %w", err)
+	}
+	args := append([]string{"build", "-modfile", strings.TrimSpace(string(text)), "-o", out}, more...)
+	cmd := exec.Command("go", append(args, "./cmd/gatewayd")...)
+	cmd.Dir = root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build gatewayd: %w\n%s", err, text)
+	}
+	return nil
 }
 
 // RemoveBuilt removes what Gatewayd built.
