@@ -3,6 +3,7 @@ package config
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,6 +100,13 @@ type mosquitto struct {
 	logTypes    []string
 	logDests    []string
 	ports       bool // port or bind_address: the default listener is wanted
+	early       []early
+}
+
+// early is a listener's option that stands before every listener.
+type early struct {
+	pos    Position
+	option string
 }
 
 // mosquittoListener is a listener with what decides late.
@@ -137,6 +145,9 @@ func (m *mosquitto) defaults() {
 	if m.older("2.0") {
 		m.queued = 100
 	}
+	if m.older("1.5") {
+		m.c.MQTT.CheckRetainSource = false // it came with 1.5.6
+	}
 	if m.older("2.1") {
 		m.c.MQTT.MaxPacketSize = 268_435_460
 	}
@@ -164,13 +175,20 @@ func (m *mosquitto) file(name string, depth int) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, maxText)
 	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(strings.ReplaceAll(lines.Text(), "\t", " "))
+		line := lines.Text()
+		if n == 1 {
+			line = strings.TrimPrefix(line, "\ufeff") // what some editors begin a file with
+		}
+		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		option, value, _ := strings.Cut(line, " ")
+		option, value := line, ""
+		if i := strings.IndexAny(line, " \t"); i > 0 {
+			option, value = line[:i], strings.TrimSpace(line[i:])
+		}
 		m.pos, m.option = Position{File: name, Line: n}, option
-		m.line(option, strings.TrimSpace(value), depth)
+		m.line(option, value, depth)
 	}
 	if err := lines.Err(); err != nil {
 		m.errs = append(m.errs, &Error{Pos: Position{File: name}, Problem: "cannot be read: " + err.Error(), Remedy: "check that it is a text file"})
@@ -202,24 +220,79 @@ func (m *mosquitto) line(option, value string, depth int) {
 		m.fail("write its value or remove the line", "has no value")
 		return
 	}
+	if !mosquittoTexts[option] {
+		value = firstWord(value) // the rest of the line is ignored, often a comment
+	}
 	carry(m, value)
 }
 
-// include reads the files of a folder whose names end in .conf, in order.
+// mosquittoTexts are the options whose value is the rest of the line, or several
+// words. Of all others Mosquitto reads the first word only.
+var mosquittoTexts = map[string]bool{
+	"acl_file": true, "password_file": true, "psk_file": true, "psk_hint": true, "persistence_file": true, "persistence_location": true, "pid_file": true,
+	"auto_id_prefix": true, "listener_auto_id_prefix": true, "bind_address": true, "bind_interface": true, "clientid_prefixes": true, "http_dir": true,
+	"log_dest": true, "log_timestamp_format": true, "mount_point": true, "user": true, "websockets_origin": true, "listener": true,
+	"accept_protocol_versions": true, "plugin_load": true, "plugin_use": true, "cafile": true, "capath": true, "certfile": true, "keyfile": true, "crlfile": true,
+	"ciphers": true, "ciphers_tls1.3": true, "tls_version": true, "tls_engine": true, "tls_engine_kpass_sha1": true, "tls_keyform": true,
+	"address": true, "addresses": true, "topic": true, "restart_timeout": true, "bridge_tcp_keepalive": true, "notification_topic": true,
+	"clientid": true, "remote_clientid": true, "username": true, "remote_username": true, "password": true, "remote_password": true,
+	"local_clientid": true, "local_username": true, "local_password": true, "bridge_alpn": true, "bridge_bind_address": true,
+	"bridge_cafile": true, "bridge_capath": true, "bridge_certfile": true, "bridge_keyfile": true, "bridge_ciphers": true, "bridge_ciphers_tls1.3": true,
+	"bridge_identity": true, "bridge_psk": true, "bridge_protocol_version": true, "bridge_tls_version": true,
+}
+
+func firstWord(value string) string {
+	if i := strings.IndexAny(value, " \t"); i >= 0 {
+		return value[:i]
+	}
+	return value
+}
+
+// words splits a value and drops a comment at its end.
+func words(value string) []string {
+	all := strings.Fields(value)
+	if i := slices.IndexFunc(all, func(w string) bool { return w[0] == '#' }); i >= 0 {
+		all = all[:i]
+	}
+	return all
+}
+
+// include reads the files of a folder whose names end in .conf, in Mosquitto's
+// order: alphabetical, the upper case of a letter before its lower case. Each
+// file starts outside of every listener and connection, and the file that
+// includes it goes on where it was.
 func (m *mosquitto) include(dir string, depth int) {
 	names, err := m.env.ReadDir(dir)
 	if err != nil {
 		m.fail("let gatewayd read it", "%s", fileProblem("the folder "+dir, err))
 		return
 	}
-	slices.Sort(names)
-	at := m.pos
+	slices.SortFunc(names, mosquittoOrder)
+	at, listener, bridge := m.pos, m.listener, m.bridge
 	for _, n := range names {
-		if strings.HasSuffix(n, ".conf") && !strings.HasPrefix(n, ".") {
+		if strings.HasSuffix(n, ".conf") {
+			m.listener, m.bridge = -1, -1
 			m.file(filepath.Join(dir, n), depth+1)
 		}
 	}
-	m.pos = at
+	m.pos, m.listener, m.bridge = at, listener, bridge
+}
+
+// mosquittoOrder compares file names where they first differ: by the letter, and
+// for the same letter the upper case first.
+func mosquittoOrder(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			upper := func(c byte) byte {
+				if 'a' <= c && c <= 'z' {
+					return c - 'a' + 'A'
+				}
+				return c
+			}
+			return cmp.Or(cmp.Compare(upper(a[i]), upper(b[i])), cmp.Compare(a[i], b[i]))
+		}
+	}
+	return cmp.Compare(len(a), len(b))
 }
 
 // pluginOption understands the options of the plugins that only replace an
@@ -233,6 +306,8 @@ func (m *mosquitto) pluginOption(name, value string) {
 		m.aclFile(value)
 	case strings.Contains(plugin, "sqlite"):
 		m.note(false, "the store needs no such setting: what is acknowledged is on the card")
+	case m.plugin == "":
+		m.note(true, "there is no plugin above it that it could belong to")
 	default:
 		m.note(true, "the plugin %s is not loaded", plugin)
 	}
@@ -286,6 +361,7 @@ func (m *mosquitto) place(path string) {
 // current is the listener that the options at hand belong to.
 func (m *mosquitto) current() *mosquittoListener {
 	if m.listener < 0 {
+		m.early = append(m.early, early{m.pos, m.option})
 		return &m.general
 	}
 	return &m.listeners[m.listener]

@@ -20,6 +20,7 @@ type mosquittoBridge struct {
 	cafile, path string
 	client       ClientTLS
 	sessionSet   bool
+	minVersion   bool
 }
 
 // bridgeOption wraps what needs a connection before it.
@@ -166,11 +167,11 @@ var mosquittoBridgeOptions = map[string]func(*mosquitto, string){
 			m.note(true, "%s is not safe; TLS 1.2 is the oldest", v)
 			return
 		}
-		b.client.MinVersion = version
+		b.client.MinVersion, b.minVersion = version, true
 	}),
 	"bridge_ciphers":        because("only safe cipher suites are offered"),
 	"bridge_ciphers_tls1.3": because("TLS 1.3 has safe cipher suites only"),
-	"bridge_require_ocsp":   lost("stapled OCSP answers are not demanded"),
+	"bridge_require_ocsp":   lostWhenTrue("stapled OCSP answers are not demanded"),
 	"bridge_identity":       bridgeOption((*mosquitto).bridgePreShared),
 	"bridge_psk":            bridgeOption((*mosquitto).bridgePreShared),
 }
@@ -185,13 +186,16 @@ func (m *mosquitto) newBridge(name string) {
 	if m.older("1.5") {
 		b.Protocol = "mqttv31"
 	}
+	if m.older("1.6") { // jitter came with 1.6
+		b.RestartTimeout.Base, b.RestartTimeout.Cap = Duration(30*time.Second), Duration(30*time.Second)
+	}
 	b.ClientID = hostname() + "." + name
 	m.bridges = append(m.bridges, b)
 	m.bridge = len(m.bridges) - 1
 }
 
 func (m *mosquitto) bridgeAddresses(b *mosquittoBridge, value string) {
-	for _, a := range strings.Fields(value) {
+	for _, a := range words(value) {
 		if !strings.Contains(a, ":") {
 			a = net.JoinHostPort(a, "1883")
 		} else if i := strings.LastIndexByte(a, ':'); strings.Count(a, ":") > 1 && !strings.HasPrefix(a, "[") {
@@ -269,12 +273,16 @@ func quotedTopic(value string) (pattern, rest string, ok bool) {
 // restartTimeout is "base cap [stable]" or a constant.
 func (m *mosquitto) restartTimeout(b *mosquittoBridge, value string) {
 	var out []Duration
-	for _, w := range strings.Fields(value) {
+	for _, w := range words(value) {
 		n, ok := m.number(w, -1<<30, 1<<30)
 		if !ok {
 			return
 		}
 		out = append(out, Duration(time.Duration(min(max(n, 1), 7200))*time.Second))
+	}
+	if len(out) == 0 {
+		m.fail("write its value or remove the line", "has no value")
+		return
 	}
 	r := &b.RestartTimeout
 	r.Base, r.Cap = out[0], out[0]
@@ -310,6 +318,12 @@ func (m *mosquitto) finishBridges() {
 				b.client.CA = ""
 			}
 			b.TLS = &b.client
+		} else if b.client.Insecure || b.client.Key != "" || len(b.client.ALPN) > 0 || b.minVersion {
+			m.note(true, "its TLS options have no effect, as with Mosquitto: without bridge_cafile, bridge_capath or bridge_tls_use_os_certs it is not encrypted")
+		}
+		if b.Password.Reveal() != "" && b.Username == "" {
+			m.note(true, "a password without a user name is not sent, as with Mosquitto: write remote_username")
+			b.Password = ""
 		}
 		// As in Mosquitto, what waits for the other side is bounded by count and
 		// the newest goes.

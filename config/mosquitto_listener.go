@@ -4,21 +4,26 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
 // newListener is "listener port [bind address/host/unix socket path]".
 func (m *mosquitto) newListener(value string) {
-	port, host, _ := strings.Cut(value, " ")
-	host = strings.TrimSpace(host)
-	if _, ok := m.number(port, 0, 65535); !ok {
+	parts := append(words(value), "", "")
+	number, ok := m.number(parts[0], 0, 65535)
+	if !ok {
 		return
 	}
-	l := mosquittoListener{pos: m.pos, port: port, host: host}
+	if number == 0 && parts[1] == "" {
+		m.fail("write the path of a Unix socket behind it", "has port 0 and no path")
+		return
+	}
+	l := mosquittoListener{pos: m.pos, port: strconv.Itoa(number), host: parts[1]}
 	setDefaults(reflect.ValueOf(&l.Listener).Elem())
 	l.Limits = m.c.MQTT.Limits
 	m.listeners = append(m.listeners, l)
-	m.listener, m.bridge = len(m.listeners)-1, -1
+	m.listener = len(m.listeners) - 1 // a connection above it goes on
 }
 
 func (m *mosquitto) protocol(value string) {
@@ -31,7 +36,28 @@ func (m *mosquitto) protocol(value string) {
 		l.api = true
 		m.note(true, "use gatewayd's own HTTP server: http.address")
 	default:
-		m.note(true, "there is no protocol %s", value)
+		m.fail("write mqtt or websockets", "there is no protocol %q", value)
+	}
+}
+
+func (m *mosquitto) socketDomain(value string) {
+	if value != "ipv4" && value != "ipv6" {
+		m.fail("write ipv4 or ipv6", "there is no socket domain %q", value)
+		return
+	}
+	m.current().domain = value
+}
+
+func (m *mosquitto) proxyProtocol(value string) {
+	if _, ok := m.number(value, 1, 2); ok {
+		m.current().ProxyProtocol = true
+		m.note(false, "PROXY headers of version 1 and 2 are both understood")
+	}
+}
+
+func (m *mosquitto) keyForm(value string) {
+	if value == "engine" {
+		m.note(true, "keys are read from PEM files")
 	}
 }
 
@@ -80,9 +106,17 @@ func (m *mosquitto) finishListeners() {
 			}
 		}
 		all = append([]mosquittoListener{first}, all...)
-	} else if m.general.cert != "" {
-		m.option, m.pos = "certfile", m.general.tlsPos
-		m.note(true, "it stands before the first listener, which does not use it")
+	}
+	if !m.ports { // Mosquitto opens port 1883 on every interface for them
+		for _, e := range m.early {
+			m.option, m.pos = e.option, e.pos
+			switch {
+			case len(m.listeners) > 0:
+				m.note(true, "it stands before the first listener and holds for none of them: put it below the one it is for, or write \"listener 1883\" above it")
+			case !m.older("2.0"):
+				m.note(true, "for it Mosquitto opens port 1883 to the network: write \"listener 1883\" above it if that is wanted; here the port stays on this machine")
+			}
+		}
 	}
 	for _, l := range all {
 		if l.psk || l.api {

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,18 +53,17 @@ func init() { // the functions refer to the map's owner
 		"log_facility":                 (*mosquitto).logFacility,
 		"log_timestamp":                because("every line has its time"),
 		"log_timestamp_format":         because("times are in RFC 3339"),
-		"log_type":                     func(m *mosquitto, v string) { m.logTypes = append(m.logTypes, v) },
+		"log_type":                     (*mosquitto).logType,
 		"websockets_log_level":         because("WebSocket events are logged at level debug"),
 		"websockets_headers_size":      because("headers may have 16 kB"),
 		"pid_file":                     because("systemd knows the process; nothing else needs the file"),
 		"packet_buffer_size":           because("buffers are as large as what they hold"),
-		"enable_control_api":           lost("there is no $CONTROL; use the password file, the ACL file and HUP"),
+		"enable_control_api":           lostWhenTrue("there is no $CONTROL; use the password file, the ACL file and HUP"),
 		"user":                         lost("start gatewayd as the user it should run as (User= in its unit)"),
 		"retry_interval":               because("MQTT forbids repeating messages on a living connection"),
 		"store_clean_interval":         because("the store cleans itself"),
 		"max_log_entries":              because("the log has no such bound"),
 		"clientid_prefixes":            lost("restrict client ids by users and the ACL file"),
-		"http_api":                     lost("use gatewayd's own HTTP server: http.address"),
 		// Plugins
 		"auth_plugin":                    (*mosquitto).loadPlugin,
 		"auth_plugin_deny_special_chars": because("user names with + or # match no pattern of the ACL file"),
@@ -77,7 +79,7 @@ func init() { // the functions refer to the map's owner
 		"port":                          func(m *mosquitto, v string) { m.general.port, m.general.pos, m.ports = v, m.pos, true },
 		"bind_address":                  func(m *mosquitto, v string) { m.general.host, m.general.pos, m.ports = v, m.pos, true },
 		"bind_interface":                func(m *mosquitto, v string) { m.current().Interface = v },
-		"socket_domain":                 func(m *mosquitto, v string) { m.current().domain = v },
+		"socket_domain":                 (*mosquitto).socketDomain,
 		"protocol":                      (*mosquitto).protocol,
 		"http_dir":                      lost("gatewayd serves no files of yours"),
 		"websockets_origin":             func(m *mosquitto, v string) { m.current().Origins = append(m.current().Origins, v) },
@@ -91,8 +93,8 @@ func init() { // the functions refer to the map's owner
 		"listener_auto_id_prefix":       func(m *mosquitto, v string) { m.current().idPrefix = &v },
 		"listener_allow_anonymous":      (*mosquitto).listenerAnonymous,
 		"use_username_as_clientid":      truthInto(func(m *mosquitto) *bool { return &m.current().UseUsernameAsClientID }),
-		"enable_proxy_protocol":         func(m *mosquitto, v string) { m.current().ProxyProtocol = v == "1" || v == "2" },
-		"proxy_protocol_v2_require_tls": lost("let the proxy refuse what is not TLS"),
+		"enable_proxy_protocol":         (*mosquitto).proxyProtocol,
+		"proxy_protocol_v2_require_tls": lostWhenTrue("let the proxy refuse what is not TLS"),
 		// TLS of listeners
 		"cafile":                          func(m *mosquitto, v string) { m.current().cafile = m.path(v) },
 		"capath":                          func(m *mosquitto, v string) { m.current().capath = m.path(v) },
@@ -106,11 +108,11 @@ func init() { // the functions refer to the map's owner
 		"ciphers":                         because("only safe cipher suites are offered"),
 		"ciphers_tls1.3":                  because("TLS 1.3 has safe cipher suites only"),
 		"dhparamfile":                     because("key exchange is by elliptic curves"),
-		"disable_client_cert_date_checks": lost("client certificates must be valid in time"),
+		"disable_client_cert_date_checks": lostWhenTrue("client certificates must be valid in time"),
 		"tls_engine":                      lost("keys are read from files"),
 		"tls_engine_kpass_sha1":           lost("keys are read from files"),
-		"tls_keyform":                     lost("keys are read from PEM files"),
-		"psk_file":                        (*mosquitto).preShared,
+		"tls_keyform":                     (*mosquitto).keyForm,
+		"psk_file":                        lost("there are no pre-shared keys: use certificates; listeners with a psk_hint are left out"),
 		"psk_hint":                        (*mosquitto).preShared,
 	}
 	for name, carry := range mosquittoBridgeOptions {
@@ -126,6 +128,16 @@ func because(why string) func(*mosquitto, string) {
 // lost is an option that cannot be carried over.
 func lost(why string) func(*mosquitto, string) {
 	return func(m *mosquitto, _ string) { m.note(true, "%s", why) }
+}
+
+// lostWhenTrue is an option that cannot be carried over, and whose false is what
+// gatewayd does.
+func lostWhenTrue(why string) func(*mosquitto, string) {
+	return func(m *mosquitto, value string) {
+		if v, ok := m.truth(value); ok && v {
+			m.note(true, "%s", why)
+		}
+	}
 }
 
 func (m *mosquitto) truth(value string) (v, ok bool) {
@@ -148,8 +160,8 @@ func truthInto(field func(*mosquitto) *bool) func(*mosquitto, string) {
 }
 
 func (m *mosquitto) number(value string, low, high int) (int, bool) {
-	n, err := strconv.Atoi(value)
-	if err != nil {
+	n, ok := m.integer(value)
+	if !ok {
 		m.fail(fmt.Sprintf("write a number from %d to %d", low, high), "%q is not a number", value)
 		return 0, false
 	}
@@ -158,6 +170,32 @@ func (m *mosquitto) number(value string, low, high int) (int, bool) {
 		return 0, false
 	}
 	return n, true
+}
+
+// integer reads a number as that version does: 2.1 in C's notation, those before
+// it as many digits as there are.
+func (m *mosquitto) integer(value string) (int, bool) {
+	if !m.older("2.1") {
+		n, err := strconv.ParseInt(value, 0, 64)
+		return int(max(min(n, math.MaxInt32), math.MinInt32)), err == nil
+	}
+	sign, digits := int64(1), value
+	if value != "" && (value[0] == '-' || value[0] == '+') {
+		digits = value[1:]
+		if value[0] == '-' {
+			sign = -1
+		}
+	}
+	end := strings.IndexFunc(digits+" ", func(r rune) bool { return r < '0' || r > '9' })
+	n, err := strconv.ParseInt(digits[:end], 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, false
+	}
+	n *= sign
+	if end < len(digits) {
+		m.note(false, "%q is read as %d, as by Mosquitto %s", value, n, m.version)
+	}
+	return int(max(min(n, math.MaxInt32), math.MinInt32)), true
 }
 
 func numberInto(low, high int, field func(*mosquitto) *int) func(*mosquitto, string) {
@@ -291,8 +329,8 @@ func (m *mosquitto) versions(value string) {
 	l.AcceptProtocolVersions = nil
 	for _, w := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
 		if w != "3" && w != "4" && w != "5" {
-			m.fail("write 3, 4 or 5", "%q is no protocol version", w)
-			return
+			m.note(true, "%q is no protocol version: write 3, 4 or 5", w)
+			continue
 		}
 		l.AcceptProtocolVersions = append(l.AcceptProtocolVersions, w)
 	}
@@ -319,6 +357,16 @@ func (m *mosquitto) logDest(value string) {
 	}
 	m.logDests = append(m.logDests, dest)
 }
+
+func (m *mosquitto) logType(value string) {
+	if !slices.Contains(mosquittoLogTypes, value) {
+		m.fail(didYouMean(value, mosquittoLogTypes), "there is no log type %q", value)
+		return
+	}
+	m.logTypes = append(m.logTypes, value)
+}
+
+var mosquittoLogTypes = []string{"all", "debug", "error", "information", "internal", "none", "notice", "subscribe", "unsubscribe", "warning", "websockets"}
 
 func (m *mosquitto) logFacility(value string) {
 	if n, ok := m.number(value, 0, 7); ok {
