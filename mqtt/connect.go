@@ -81,11 +81,16 @@ func (p *Connect) Append(dst []byte, v Version) []byte {
 func (p *Connect) Decode(_ Version, b []byte) error {
 	*p = Connect{}
 	r := openFixed(V5, CONNECT, b)
+	var padded error
 	if r.err != nil && len(b) > 1 && b[0] == byte(CONNECT)<<4 {
 		// Only 5.0 asks for the shortest form of the remaining length.
+		padded = r.err
 		r = openFixed(V311, CONNECT, b)
 	}
 	p.readProtocol(&r)
+	if p.Version == V5 && padded != nil { // [MQTT-1.5.5-1]
+		r.fail(padded)
+	}
 	flags := p.readFlags(&r)
 	p.KeepAlive = r.uint16()
 	if p.Version == V5 {

@@ -22,6 +22,7 @@ func TestRefused(t *testing.T) {
 		{"flags of PUBREL", V5, "60 02 0001", MalformedPacket},
 		{"flags of SUBSCRIBE", V311, "80 06 0001 0001 61 00", MalformedPacket},
 		{"length not shortest [MQTT-1.5.5-1]", V5, "c0 8000", MalformedPacket},
+		{"CONNECT's length not shortest [MQTT-1.5.5-1]", V5, "10 8e00 0004 4d515454 05 02 003c 00 0001 61", MalformedPacket},
 		{"AUTH before 5", V311, "f0 00", MalformedPacket},
 
 		{"protocol name", V5, "10 0c 0004 4d515458 05 02 0000 00 0000", MalformedPacket},

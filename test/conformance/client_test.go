@@ -33,7 +33,7 @@ type will struct {
 	props          props
 }
 
-const patience = 5 * time.Second // for what must come
+const patience = 30 * time.Second // for what must come, on a machine with much else to do
 
 var serial atomic.Int64
 
@@ -103,6 +103,11 @@ func raw(t testing.TB, addr string, v byte) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	return raw0(t, conn, v)
+}
+
+// raw0 is raw over an open connection that the caller closes.
+func raw0(t testing.TB, conn net.Conn, v byte) *client {
 	return &client{t: t, v: v, conn: conn, r: bufio.NewReader(conn)}
 }
 

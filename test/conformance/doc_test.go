@@ -69,6 +69,13 @@ func broker(t testing.TB) string {
 // each line indented by four blanks.
 func configured(t testing.TB, more string) string {
 	t.Helper()
+	addr, _ := configuredProcess(t, more)
+	return addr
+}
+
+// configuredProcess is configured for tests that look at the process too.
+func configuredProcess(t testing.TB, more string) (string, *peer.Process) {
+	t.Helper()
 	if os.Getenv("CONFORMANCE_ADDR") != "" {
 		t.Skip("needs a broker with a configuration of its own")
 	}
@@ -85,7 +92,7 @@ func configured(t testing.TB, more string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return addr
+	return addr, p
 }
 
 func launch(dir, more string) (string, *peer.Process, error) {
