@@ -93,6 +93,14 @@ func (d device) adsConvert(channel, pga int) (int16, error) {
 			return 0, errors.New("the conversion does not end")
 		}
 	}
-	v, err := d.reg(0, 2)
-	return int16(binary.BigEndian.Uint16(v)), err
+	raw, err := d.reg(0, 2)
+	if err != nil {
+		return 0, err
+	}
+	// A part that lost its supply just now answers 0 V.
+	v, err := d.reg(1, 2)
+	if err == nil && binary.BigEndian.Uint16(v)&0x7FFF != config&0x7FFF {
+		err = errForgotten
+	}
+	return int16(binary.BigEndian.Uint16(raw)), err
 }

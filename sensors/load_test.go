@@ -2,9 +2,7 @@ package sensors_test
 
 import (
 	"fmt"
-	"maps"
 	"runtime"
-	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -126,65 +124,4 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-}
-
-// A week of faults at a hundred times the natural rate: no crash, no goroutine
-// left, no wrong value published as good, and everything online at the end.
-func TestAWeekOfFaults(t *testing.T) {
-	before := runtime.NumGoroutine()
-	synctest.Test(t, func(t *testing.T) {
-		day := 100 * time.Minute / 7 // of the week, compressed a hundred times
-		faults := func(seed int) []sim.Fault {
-			off := time.Duration(seed) * 7 * time.Second
-			return []sim.Fault{
-				{Kind: sim.FaultNACK, Chance: 0.01, After: time.Second, For: 7*day - time.Minute},
-				{Kind: sim.FaultCRC, Chance: 0.005, After: time.Second, For: 7*day - time.Minute},
-				{Kind: sim.FaultUnplug, After: 2*time.Minute + off, For: 20 * time.Second, Every: day},
-				{Kind: sim.FaultHang, After: 5*time.Minute + off, For: 30 * time.Second, Every: day},
-				{Kind: sim.FaultSlow, Amount: 30, After: 9*time.Minute + off, For: 20 * time.Second, Every: day},
-			}
-		}
-		truth := map[string]float64{"sht4x": 21.5, "aht20": -3.25, "scd4x": 18.5, "ds18b20": 42.5, "hdc302x": 30.25,
-			"bme280": 24.5, "mcp9808": 11.25}
-		var parts []sim.Part
-		var probes []sensors.ProbeConfig
-		i := 0
-		for _, kind := range slices.Sorted(maps.Keys(truth)) {
-			i++
-			v := truth[kind]
-			bus := fmt.Sprint("i2c-", i%2)
-			if kind == "ds18b20" {
-				bus = "w1-1"
-			}
-			addr := ""
-			if kind == "hdc302x" {
-				addr = "0x46"
-			}
-			parts = append(parts, sim.Part{Kind: kind, Name: kind, Bus: bus, Address: addr, Faults: faults(i),
-				Signals: map[string]sim.Signal{"temperature": {Base: v}}})
-			probes = append(probes, sensors.ProbeConfig{Name: kind, Driver: kind, Bus: bus, Address: addr, Every: 10 * time.Second})
-		}
-		h := newHouse(t, sim.Options{Parts: parts, Seed: 42}, sensors.Options{Probes: probes})
-		time.Sleep(7*day - 10*time.Second)
-		time.Sleep(2 * time.Minute)
-		for _, st := range h.sched.Snapshot() {
-			if !st.Online {
-				t.Errorf("%s is offline at the end: %s", st.Name, st.Reason)
-			}
-			if st.Reads < 300 {
-				t.Errorf("%s: only %d readings, %d failed turns", st.Name, st.Reads, st.Errors)
-			}
-		}
-		h.stop()
-		for _, m := range h.sink.messages {
-			if r := m.Reading; r != nil && r.Quantity == "temperature" && r.Quality == sensors.Good {
-				if d := r.Value - truth[r.Probe]; d > 0.07 || d < -0.07 {
-					t.Errorf("%s: %v was published as good, the part measures %v", r.Probe, r.Value, truth[r.Probe])
-				}
-			}
-		}
-	})
-	if n := runtime.NumGoroutine(); n > before+2 {
-		t.Errorf("%d goroutines are left of %d", n, before)
-	}
 }

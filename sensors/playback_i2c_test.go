@@ -24,7 +24,7 @@ var moreExamples = []i2cExample{
 		"09 > e8 03", "0a > 00 00", "0b > 00 00", "00 > 00 00"}, "uv_index 2.0"},
 	{"INA219, datasheet table 8: 20 mV over 2 mΩ at 11.98 V are 10 A, 119.8 W", "ina219", 0x40, map[string]any{"shunt": 0.002, "max_current": 32.768}, []string{"05 50 00",
 		"00 1f ff", "05 > 50 00", "01 > 07 d0", "02 > 5d 98", "04 > 27 10", "03 > 17 66", "05 > 50 00"}, "voltage 12.0, current 10.0, power 119.8, shunt_voltage 20.0"},
-	{"ADS1015: half of 4.096 V", "ads1015", 0x48, map[string]any{"channels": []any{0}}, []string{"01 > 85 83", "01 c3 83", "01 > c3 83", "00 > 40 00"}, "voltage_0 2.0"},
+	{"ADS1015: half of 4.096 V", "ads1015", 0x48, map[string]any{"channels": []any{0}}, []string{"01 > 85 83", "01 c3 83", "01 > c3 83", "00 > 40 00", "01 > c3 83"}, "voltage_0 2.0"},
 	{"MPU-6050, register map pp. 29 to 31: 8192 a g, temperature/340 + 36.53, 65.5 a °/s", "mpu6050", 0x68, nil, []string{"75 > 68", "6b 01", "1b 08", "1c 08",
 		"3b > 00 00 e0 00 20 00 fd f7 02 8f 00 00 fd 71", "6b > 01"},
 		"acceleration_x 0.0, acceleration_y -9.8, acceleration_z 9.8, angular_velocity_x 10.0, angular_velocity_y 0.0, angular_velocity_z -10.0, temperature 35.0"},

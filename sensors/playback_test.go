@@ -86,7 +86,7 @@ func TestDatasheetExamples(t *testing.T) {
 		{"TMP102: -25 °C", "tmp102", 0x48, nil, []string{"01 > 60 a0", "01 > 60 a0", "01 60 a0", "00 > e7 00"}, "temperature -25.0"},
 		{"MCP9808: 25.25 °C", "mcp9808", 0x18, nil, []string{"06 > 00 54", "08 03", "01 00 00", "02 01 00", "05 > c1 94", "02 > 01 00"}, "temperature 25.2"},
 		{"ADS1115: half of 2.048 V", "ads1115", 0x48, map[string]any{"range": 2.048, "channels": []any{1}}, []string{
-			"01 > 85 83", "01 d5 83", "01 > 55 83", "01 > d5 83", "00 > 40 00"}, "voltage_1 1.0"},
+			"01 > 85 83", "01 d5 83", "01 > 55 83", "01 > d5 83", "00 > 40 00", "01 > d5 83"}, "voltage_1 1.0"},
 		{"ADXL345: 1 g up", "adxl345", 0x53, nil, []string{"00 > e5", "31 0b", "2d 08", "32 > 00 00 00 ff 00 01", "2d > 08"},
 			"acceleration_x 0.0, acceleration_y -9.8, acceleration_z 9.8"},
 		{"BME280: 25.08 °C, 1006.53 hPa", "bme280", 0x76, nil, []string{"d0 > 60", "d0 > 60", "88 > " + bmeCal, "e1 > 72 01 00 13 29 03 1e",

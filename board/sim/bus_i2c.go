@@ -20,6 +20,7 @@ type i2cSlot struct {
 	part  I2CPart
 	world *World
 	gone  bool // it was not there at the last transaction
+	off   bool // it has had no power since it last answered
 }
 
 // Resetter is met by parts that forget when they lose power.
@@ -66,13 +67,13 @@ func (b *i2cBus) Tx(addr uint16, w, r []byte) error {
 		time.Sleep(d.slow)
 	}
 	if d.absent {
-		s.gone = true
+		s.gone, s.off = true, s.off || d.off
 		return errNACK
 	}
-	if p, ok := s.part.(Resetter); ok && (d.dipped || s.gone && s.world.wasUnplugged()) {
+	if p, ok := s.part.(Resetter); ok && (d.dipped || s.off) {
 		p.Reset()
 	}
-	s.gone = false
+	s.gone, s.off = false, false
 	if err := s.part.Tx(w, r); err != nil {
 		return err
 	}

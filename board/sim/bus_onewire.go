@@ -24,6 +24,7 @@ type oneWireSlot struct {
 	part  OneWirePart
 	world *World
 	gone  bool
+	off   bool
 }
 
 // noPresence is what a reset finds on an empty bus.
@@ -61,13 +62,13 @@ func (b *oneWireBus) Tx(w, r []byte, _ onewire.Pullup) error {
 			time.Sleep(d.slow)
 		}
 		if d.absent {
-			s.gone = true
+			s.gone, s.off = true, s.off || d.off
 			continue
 		}
-		if p, ok := s.part.(Resetter); ok && (d.dipped || s.gone && s.world.wasUnplugged()) {
+		if p, ok := s.part.(Resetter); ok && (d.dipped || s.off) {
 			p.Reset()
 		}
-		s.gone = false
+		s.gone, s.off = false, false
 		flip = flip || d.flip
 		here = append(here, s)
 	}

@@ -78,6 +78,7 @@ func (w *World) activeLocked(kind FaultKind, now time.Time) *Fault {
 // disturbance is what the faults do to one transaction.
 type disturbance struct {
 	absent bool // not there, or not acknowledging
+	off    bool // without power
 	dipped bool // its supply was away for an instant
 	flip   bool
 	slow   time.Duration
@@ -89,7 +90,7 @@ func (w *World) disturb() disturbance {
 	defer w.mu.Unlock()
 	now := time.Now()
 	w.tx++
-	d := disturbance{absent: w.unplug, dipped: w.dipped}
+	d := disturbance{absent: w.unplug, off: w.unplug, dipped: w.dipped}
 	w.dipped = false
 	for i := range w.faults {
 		f := &w.faults[i]
@@ -100,8 +101,10 @@ func (w *World) disturb() disturbance {
 			continue
 		}
 		switch f.Kind {
-		case FaultNACK, FaultUnplug:
+		case FaultNACK:
 			d.absent = true
+		case FaultUnplug:
+			d.absent, d.off = true, true
 		case FaultCRC:
 			d.flip = true
 		case FaultSlow:
@@ -146,16 +149,4 @@ func (w *World) flipBit(r []byte) {
 	x := mix(w.seed ^ w.tx*31)
 	w.mu.Unlock()
 	r[x%uint64(len(r))] ^= 1 << (x >> 32 & 7)
-}
-
-// wasUnplugged tells whether the absence that just ended was a loss of power.
-func (w *World) wasUnplugged() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range w.faults {
-		if f.Kind == FaultUnplug {
-			return true
-		}
-	}
-	return w.everUnplugged
 }

@@ -23,16 +23,15 @@ type World struct {
 	seed  uint64
 	start time.Time
 
-	mu            sync.Mutex // guards the fields below
-	signals       map[string]Signal
-	faults        []Fault
-	n             uint64 // samples taken
-	tx            uint64 // transactions, for chances
-	frozen        map[string]float64
-	unplug        bool
-	freed         time.Time // the last recovery of its bus
-	everUnplugged bool
-	dipped        bool // its supply was away since the last transaction
+	mu      sync.Mutex // guards the fields below
+	signals map[string]Signal
+	faults  []Fault
+	n       uint64 // samples taken
+	tx      uint64 // transactions, for chances
+	frozen  map[string]float64
+	unplug  bool
+	freed   time.Time // the last recovery of its bus
+	dipped  bool      // its supply was away since the last transaction
 }
 
 func newWorld(name string, seed uint64, signals map[string]Signal, faults []Fault, start time.Time) *World {
@@ -96,7 +95,7 @@ func (w *World) plug(connected bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unplug = !connected
-	w.everUnplugged = w.everUnplugged || !connected
+	w.dipped = w.dipped || !connected // even if nobody asked meanwhile
 }
 
 func (w *World) unplugged() bool {
