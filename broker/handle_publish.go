@@ -115,6 +115,9 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 		view.Properties = p.Properties.Travelling()
 	}
 	t.out.set(view, r.topic, c.client.ID, t.now, expires)
+	if p.Retain {
+		t.out.source = c.b.sourceOf(c.client)
+	}
 	t.counts.publishIn(len(p.Payload))
 	return c.route(t, p, r)
 }

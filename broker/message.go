@@ -15,6 +15,7 @@ type message struct {
 	expires   int64  // ms on the broker's clock; 0: never
 	at        int64  // when it was published, on the same clock
 	publisher string // client id
+	source    string // of a retained message: who may have published it, see sourceOf
 }
 
 // Options of a queued delivery, as store.Recipient.Options keeps them.
@@ -55,6 +56,9 @@ func (m *message) toStore(class store.Class) *store.Message {
 		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
 		Class: class, Time: m.at, Expires: m.expires, Publisher: m.publisher,
 	}
+	if m.source != "" {
+		s.Publisher += sourceMark + m.source
+	}
 	if m.Properties != nil {
 		s.Properties = m.AppendProperties(nil)
 	}
@@ -63,7 +67,8 @@ func (m *message) toStore(class store.Class) *store.Message {
 
 // fromStore is the inverse of toStore.
 func fromStore(s *store.Message) *message {
-	m := &message{expires: s.Expires, at: s.Time, publisher: s.Publisher}
+	m := &message{expires: s.Expires, at: s.Time}
+	m.publisher, m.source, _ = strings.Cut(s.Publisher, sourceMark)
 	m.Topic, m.Payload, m.QoS, m.Retain = s.Topic, s.Payload, mqtt.QoS(s.QoS), s.Retain
 	// What does not parse was not written by us: the message is worth more than
 	// its properties.
@@ -99,6 +104,7 @@ type outgoing struct {
 	expires   int64
 	at        int64
 	publisher string
+	source    string
 	topic     string // owned by nobody's buffer
 
 	// Spare frames, so that a message that nobody keeps costs no allocation.
@@ -112,7 +118,7 @@ type outgoing struct {
 
 // set begins a new message. topic must not alias a buffer.
 func (o *outgoing) set(view mqtt.Message, topic, publisher string, at, expires int64) {
-	o.view, o.topic, o.publisher, o.at, o.expires = view, topic, publisher, at, expires
+	o.view, o.topic, o.publisher, o.source, o.at, o.expires = view, topic, publisher, "", at, expires
 	o.view.Topic = topic
 	o.owned, o.f3, o.f5 = nil, nil, nil
 	o.mountedFor = 0
@@ -121,13 +127,13 @@ func (o *outgoing) set(view mqtt.Message, topic, publisher string, at, expires i
 // setOwned begins a message that is already kept.
 func (o *outgoing) setOwned(m *message) {
 	o.set(m.Message, m.Topic, m.publisher, m.at, m.expires)
-	o.owned = m
+	o.source, o.owned = m.source, m
 }
 
 // keep returns the message for those who keep it.
 func (o *outgoing) keep() *message {
 	if o.owned == nil {
-		o.owned = &message{Message: own(&o.view, o.topic), expires: o.expires, at: o.at, publisher: o.publisher}
+		o.owned = &message{Message: own(&o.view, o.topic), expires: o.expires, at: o.at, publisher: o.publisher, source: o.source}
 		// Large payloads in outboxes refer to the copy from now on.
 		o.view = o.owned.Message
 		o.f3, o.f5, o.mountedFor = nil, nil, 0

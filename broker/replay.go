@@ -50,7 +50,7 @@ func (b *Broker) replay(t *turn, s *session) {
 		}
 		if checked {
 			for _, m := range list {
-				if b.mayDeliver(client, b.unmounted(s, m.Topic)) && b.sourceAllowed(m) {
+				if b.mayDeliver(client, b.unmounted(s, m.Topic)) && b.sourceAllowed(t, m) {
 					kept = append(kept, m)
 				}
 			}
@@ -96,20 +96,6 @@ func (b *Broker) retainedSlice(t *turn, sub *subscription, after string, slice i
 		return len(t.slice) < slice
 	})
 	return t.slice
-}
-
-// sourceAllowed asks again whether the publisher may still publish it.
-func (b *Broker) sourceAllowed(m *message) bool {
-	if !b.opt().CheckRetainSource || m.publisher == "" {
-		return true
-	}
-	b.sessionsMu.RLock()
-	s := b.sessions[m.publisher]
-	b.sessionsMu.RUnlock()
-	if s == nil {
-		return true
-	}
-	return b.mayPublish(s.who(), m.Topic, m.QoS, true)
 }
 
 // replaySliceLocked is how many retained messages to look at next: those that the

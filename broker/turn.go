@@ -32,6 +32,7 @@ type turn struct {
 	out2    outgoing // what is being sent again
 	recs    []store.Recipient
 	slice   []*message // of retained messages
+	source  Client     // whom a retained message came from
 
 	// What the clients are done with, submitted once at the end of the turn.
 	done     store.Batch

@@ -78,6 +78,10 @@ func (b *Broker) publishWillWith(t *turn, w *will, op *pubOp) {
 	t.out = outgoing{}
 	r := t.routeOf(w.m.Topic)
 	t.out.setOwned(&message{Message: w.m, at: t.now, expires: expires, publisher: w.client.ID})
+	if w.m.Retain {
+		t.out.source = b.sourceOf(w.client)
+		t.out.owned.source = t.out.source
+	}
 	from := origin{client: w.client}
 	b.prepare(t, op, r, from)
 	durable := op.fill(t, from)

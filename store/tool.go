@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -122,6 +123,7 @@ func (l *dumpLine) content(b []byte) {
 func (l *dumpLine) message(m *Message) {
 	qos := m.QoS
 	l.Topic, l.QoS, l.Retain, l.Time, l.Expires, l.From = m.Topic, &qos, m.Retain, m.Time, m.Expires, m.Publisher
+	l.From, _, _ = strings.Cut(l.From, "\x00") // the broker may add more
 	l.content(m.Payload)
 }
 
