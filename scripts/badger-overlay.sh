@@ -196,6 +196,59 @@ correct badger/y/y.go '			if err != nil {
 	}
 }'
 
+# Tables and logs are written with write(2), not page by page through their mapping, whose faults were a third of what
+# storing a message cost; a full, failed or read-only disk is an error then. The pages are the same ones.
+original badger/memtable.go 6bb2c6aced2934ca6363f31da71c306695fa3b996a04c9e953d9bc086e21886c
+correct badger/memtable.go '	y.AssertTrue(plen == copy(lf.Data[lf.writeAt:], buf.Bytes()))
+	lf.writeAt += uint32(plen)
+
+	lf.zeroNextEntry()
+	return nil' '	y.AssertTrue(plen <= len(lf.Data)-int(lf.writeAt))
+	buf.Write(make([]byte, min(maxHeaderSize, len(lf.Data)-int(lf.writeAt)-plen))) // zeros end the log
+	if _, err := lf.Fd.WriteAt(buf.Bytes(), int64(lf.writeAt)); err != nil {
+		return err
+	}
+	lf.writeAt += uint32(plen)
+	return nil'
+correct badger/table/table.go '	written := bd.Copy(mf.Data)
+	y.AssertTrue(written == len(mf.Data))
+	if err' '	if err := bd.write(mf.Fd); err != nil {
+		mf.Close(-1)
+		return nil, y.Wrapf(err, "while writing %s", fname)
+	}
+	if err'
+original badger/table/builder.go 5cd664d1f7f53169ef353c7480688d9ed946ec64b77f0699095f7d7805fc6453
+correct badger/table/builder.go 'func (b *Builder) Done() buildData {' '// write is Copy into a file.
+func (bd *buildData) write(f io.WriterAt) error {
+	at := int64(0)
+	put := func(b []byte) error {
+		n, err := f.WriteAt(b, at)
+		at += int64(n)
+		return err
+	}
+	for _, bl := range bd.blockList {
+		if err := put(bl.data[:bl.end]); err != nil {
+			return err
+		}
+	}
+	for _, b := range [][]byte{bd.index, y.U32ToBytes(uint32(len(bd.index))), bd.checksum, y.U32ToBytes(uint32(len(bd.checksum)))} {
+		if err := put(b); err != nil {
+			return err
+		}
+	}
+	y.AssertTrue(at == int64(bd.Size))
+	return nil
+}
+
+func (b *Builder) Done() buildData {'
+correct badger/table/builder.go '	"errors"
+' '	"errors"
+	"io"
+'
+
+# A table's index is some kilobytes; three megabytes for each table kept the collector busy.
+correct badger/table/builder.go 'fbs.NewBuilder(3 << 20)' 'fbs.NewBuilder(16 << 10)'
+
 # A manifest record that was written in part would hide all after it.
 original badger/manifest.go debd72bfbea94e63cc23170de940e1ba5dceb4e8f72dedc92da4b8e4f2c273a5
 correct badger/manifest.go '		if _, err := mf.fp.Write(buf); err != nil {' '		at, err := mf.fp.Seek(0, io.SeekEnd)
