@@ -32,7 +32,9 @@ type Options struct {
 	Mode Mode         // empty: auto
 	Sim  sim.Options  // what the simulated board has
 	Log  *slog.Logger // nil: slog.Default()
-	Root string       // where /proc, /sys and /dev are found; empty: "/"
+	// DataDir tells which disk the board's figures are about; empty: the root.
+	DataDir string
+	Root    string // where /proc, /sys and /dev are found; empty: "/"
 }
 
 // Info is what is known about the board. It is published as JSON.
@@ -73,6 +75,7 @@ type Board struct {
 	back backend
 	sim  *sim.Board // nil on hardware
 	root string
+	data string
 }
 
 // Open finds out where we are and opens that. Nothing is touched on any bus.
@@ -87,7 +90,7 @@ func Open(o Options) (*Board, error) {
 		o.Root = "/"
 	}
 	d := Detect(o.Root)
-	b := &Board{info: d.Info, root: o.Root}
+	b := &Board{info: d.Info, root: o.Root, data: o.DataDir}
 	switch o.Mode {
 	case ModeAuto:
 		if d.Usable {

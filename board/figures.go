@@ -53,6 +53,32 @@ func (h Health) Figures() []Figure {
 	return all
 }
 
+// Figures are the numbers of the board's health now, by name; flags are 1 and
+// 0. Those that this board does not have are absent.
+func (b *Board) Figures() map[string]float64 {
+	dir := b.data
+	if dir == "" {
+		dir = b.root
+	}
+	all := map[string]float64{}
+	h := b.Health(dir)
+	for _, f := range h.Figures() {
+		switch v, err := strconv.ParseFloat(f.Value, 64); {
+		case err == nil && f.Name != "serial" && f.Name != "model":
+			all[f.Name] = v
+		case f.Value == "on":
+			all[f.Name] = 1
+		case f.Value == "off":
+			all[f.Name] = 0
+		}
+	}
+	all["clock_synchronised"] = 0
+	if h.Clock.Synchronised {
+		all["clock_synchronised"] = 1
+	}
+	return all
+}
+
 // String is "synchronised", "not synchronised" or "never set".
 func (c Clock) String() string {
 	switch {

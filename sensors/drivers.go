@@ -21,7 +21,7 @@ func Drivers() []Driver {
 		driverAS3935, driverCAP1188,
 		driverDHT22, driverIIO, driverHwmon,
 		driverDS18B20,
-		driverSoC,
+		driverSoC, driverBoard,
 	}
 }
 

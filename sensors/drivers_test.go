@@ -96,7 +96,10 @@ var truths = map[string][]truth{
 	"dht22":   {{values: climateTruth(-4.5, 66.6, 0), tolerance: fine, bus: "sys", noPlug: true}},
 	"iio":     {{values: map[string]float64{"temperature": 31.25, "pressure": 1003.4, "voltage_0": 1.2345}, tolerance: map[string]float64{"temperature": 0.001, "pressure": 0.001, "voltage_0": 0.0002}, bus: "sys", noPlug: true}},
 	"hwmon":   {{values: map[string]float64{"temperature": 41.5, "voltage": 5.012, "rotation": 1234}, tolerance: map[string]float64{"temperature": 0.001, "voltage": 0.001}, bus: "sys", noPlug: true}},
-	"soc":     {{kind: "-", values: climateTruth(61.25, -1, 0), tolerance: fine, bus: "sys", noPlug: true}},
+	"board": {{kind: "-", values: map[string]float64{"load": 0.25, "memory_available": 600 << 20, "clock_synchronised": 1}, tolerance: map[string]float64{}, bus: "sys", noPlug: true},
+		{kind: "-", values: map[string]float64{"under_voltage": 0, "disk_total": 32e9}, tolerance: map[string]float64{}, bus: "sys", noPlug: true,
+			options: map[string]any{"quantities": []any{"under_voltage", "disk_total"}}}},
+	"soc": {{kind: "-", values: climateTruth(61.25, -1, 0), tolerance: fine, bus: "sys", noPlug: true}},
 }
 
 func lux(v float64) map[string]float64 { return map[string]float64{"illuminance": v} }
@@ -132,7 +135,7 @@ func (tr truth) open(t *testing.T, driver string, faults ...sim.Fault) *house {
 	h := newHouse(t, so, sensors.Options{Probes: []sensors.ProbeConfig{{Name: "x", Driver: driver, Bus: tr.bus,
 		Address: tr.address, Options: tr.options, Every: every}}})
 	for q, v := range tr.values {
-		if kind != "-" {
+		if kind != "-" || driver == "board" {
 			break
 		}
 		if err := h.board.Set(driver, q, v); err != nil {

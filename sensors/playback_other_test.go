@@ -40,6 +40,9 @@ func (d desk) OneWire(string) (onewire.Bus, error) { return d.onewire, nil }
 func (d desk) Serial(string, int) (io.ReadWriteCloser, error) {
 	return d.serial(), nil
 }
+func (d desk) Figures() map[string]float64 {
+	return map[string]float64{"under_voltage": 1, "throttled": 0, "load": 3}
+}
 func (d desk) Sys() fs.FS                          { return d.sys }
 func (d desk) Pin(name string) (gpio.PinIO, error) { return d.pins[name], nil }
 func (d desk) Output(string, bool) (func(bool) error, func() error, error) {
@@ -182,6 +185,7 @@ var otherExamples = []struct {
 	{"thermal zone of a Raspberry Pi 4", "soc", func() desk {
 		return desk{sys: files("class/thermal/thermal_zone0/type", "cpu-thermal", "class/thermal/thermal_zone0/temp", "48312")}
 	}, nil, "temperature 48.3"},
+	{"the board's own figures", "board", func() desk { return desk{} }, map[string]any{"quantities": []any{"under_voltage", "throttled"}}, "under_voltage 1.0, throttled 0.0"},
 	{"AS7262, datasheet 7.2: calibrated values are IEEE 754 behind the mailbox", "as7262", func() desk { return desk{played: played{&mailbox{t: 25}}} }, nil,
 		"light_450 1.0, light_500 1.0, light_550 1.0, light_570 1.0, light_600 1.0, light_650 1.0, temperature 25.0"},
 }
@@ -292,7 +296,7 @@ func TestDriversAreComplete(t *testing.T) {
 	for _, m := range regexp.MustCompile(`\n\t\t\{"[^"]*", "([a-z0-9]+)", 0x`).FindAllSubmatch(source, -1) {
 		played[string(m[1])] = true
 	}
-	kinds := map[string]bool{"soc": true} // part of every simulated board
+	kinds := map[string]bool{"soc": true, "board": true} // part of every simulated board
 	for _, k := range sim.Kinds() {
 		kinds[k.Name] = true
 	}

@@ -266,6 +266,14 @@ func (b *Board) Pin(name string) (gpio.PinIO, error) {
 	return nil, fmt.Errorf("nothing is connected to the simulated line %q that could be clocked by hand", name)
 }
 
+// Figures are what a simulated machine tells of itself.
+func (b *Board) Figures() map[string]float64 {
+	soc := b.worlds["soc"]
+	soc.Sample()
+	return map[string]float64{"temperature": soc.Value("temperature"), "load": 0.25, "memory_total": 1 << 30, "memory_available": 600 << 20,
+		"disk_total": 32e9, "disk_free": 20e9, "uptime": time.Since(b.start).Seconds(), "clock_synchronised": 1, "under_voltage": 0}
+}
+
 // Sys is what the simulated kernel shows under /sys.
 func (b *Board) Sys() fs.FS { return b.sys }
 

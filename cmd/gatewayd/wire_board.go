@@ -14,7 +14,7 @@ import (
 // boardOptions says which board to open. A simulated one has the parts that
 // the configuration reads.
 func boardOptions(c *config.Config, log *slog.Logger) board.Options {
-	o := board.Options{Mode: board.Mode(c.Board.Kind), Log: log, Sim: sim.Options{Seed: uint64(c.Board.Seed), Parts: []sim.Part{}}}
+	o := board.Options{Mode: board.Mode(c.Board.Kind), Log: log, DataDir: c.Gateway.DataDir, Sim: sim.Options{Seed: uint64(c.Board.Seed), Parts: []sim.Part{}}}
 	kinds := map[string]bool{}
 	for _, k := range sim.KindNames() {
 		kinds[k] = true
