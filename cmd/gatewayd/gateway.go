@@ -32,6 +32,7 @@ type gateway struct {
 	store  *store.Store
 	board  *board.Board // nil with board: none
 	auth   authority
+	door   gate
 	broker *broker.Broker
 	opts   broker.Options
 	secure []*auth.ServerTLS
@@ -82,7 +83,7 @@ func build(c *config.Config, verbose bool, stderr io.Writer) (g *gateway, err er
 		return g, err
 	}
 	g.id = gatewayID(c, g.board.Info())
-	if g.auth, err = newAuthority(c, g.logs.Logger); err != nil {
+	if g.auth, err = newAuthority(c, g.logs.Logger, &g.door); err != nil {
 		return g, c.Errorf("auth", "correct the file", "%s", err)
 	}
 	if err = g.buildBroker(); err != nil {

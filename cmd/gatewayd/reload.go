@@ -21,8 +21,9 @@ func monotonic() int64 {
 
 // adopt takes over a new configuration: everything is checked before anything
 // is changed. Where listeners listen and how they encrypt, data folder, board and
-// store settings need a restart.
-func (g *gateway) adopt(c *config.Config, verbose bool) error {
+// store settings need a restart. It calls admit as soon as logins may be judged
+// by it.
+func (g *gateway) adopt(c *config.Config, verbose bool, admit func()) error {
 	if faults := checkMeaning(c); len(faults) > 0 {
 		return faults
 	}
@@ -36,7 +37,7 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 			return err
 		}
 	} else {
-		a, err := newAuthority(c, g.logs.Logger)
+		a, err := newAuthority(c, g.logs.Logger, &g.door)
 		if err != nil {
 			return err
 		}
@@ -64,6 +65,7 @@ func (g *gateway) adopt(c *config.Config, verbose bool) error {
 	if err := g.broker.Reload(o); err != nil {
 		return err
 	}
+	admit()
 	g.dropUnknown(keptListeners(g.c, c))
 	sensing := changedSensing(g.c, c)
 	if sensing {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -61,8 +62,9 @@ func (g *gateway) run(ctx context.Context, reread func() (*config.Config, error)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
+	reloads := g.reloads(ctx)
 
 	if g.c.HTTP.Debug {
 		runtime.MemProfileRate = 512 << 10
@@ -76,7 +78,7 @@ func (g *gateway) run(ctx context.Context, reread func() (*config.Config, error)
 	if err == nil && ctx.Err() == nil {
 		notify(daemon.SdNotifyReady, "STATUS=running")
 		g.logs.Info("ready", "gateway", g.id)
-		err = g.serve(ctx, signals, reread, verbose)
+		err = g.serve(ctx, signals, reloads, reread, verbose)
 	}
 	stop() // a second interrupt ends the process at once
 	notify(daemon.SdNotifyStopping)
@@ -92,7 +94,7 @@ func (g *gateway) run(ctx context.Context, reread func() (*config.Config, error)
 }
 
 // serve waits for the end: a signal, or a room that fails.
-func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reread func() (*config.Config, error), verbose bool) error {
+func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reloads <-chan struct{}, reread func() (*config.Config, error), verbose bool) error {
 	settle := time.NewTicker(2 * time.Second)
 	defer settle.Stop()
 	for {
@@ -105,10 +107,10 @@ func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reread fu
 			}
 		case err := <-g.stages.failed:
 			return err
+		case <-reloads:
+			g.reload(reread, verbose)
 		case s := <-signals:
 			switch s {
-			case syscall.SIGHUP:
-				g.reload(reread, verbose)
 			case syscall.SIGUSR1:
 				g.flush(ctx)
 			case syscall.SIGUSR2:
@@ -116,6 +118,31 @@ func (g *gateway) serve(ctx context.Context, signals <-chan os.Signal, reread fu
 			}
 		}
 	}
+}
+
+// reloads passes SIGHUP on, and shuts the door for logins at once: whoever
+// connects after the signal meets the new files. Each reload opens it again.
+func (g *gateway) reloads(ctx context.Context) <-chan struct{} {
+	signals, out := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			g.door.close()
+			select {
+			case out <- struct{}{}:
+			case <-ctx.Done():
+				g.door.open()
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // notify tells systemd; without systemd it does nothing.
@@ -177,9 +204,11 @@ func (g *gateway) dataName() string {
 func (g *gateway) reload(reread func() (*config.Config, error), verbose bool) {
 	notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
 	defer notify(daemon.SdNotifyReady)
+	admit := sync.OnceFunc(g.door.open)
+	defer admit()
 	c, err := reread()
 	if err == nil {
-		err = g.adopt(c, verbose)
+		err = g.adopt(c, verbose, admit)
 	}
 	if err != nil {
 		g.logs.Error("the configuration was not taken over; the old one goes on", "err", err)

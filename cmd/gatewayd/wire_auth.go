@@ -16,15 +16,30 @@ func serverTLS(t *config.TLS) auth.TLSOptions {
 }
 
 // authority lets package auth decide for the broker.
-type authority struct{ *auth.Authority }
+type authority struct {
+	*auth.Authority
+	gate *gate
+}
 
-func newAuthority(c *config.Config, log *slog.Logger) (authority, error) {
+func newAuthority(c *config.Config, log *slog.Logger, door *gate) (authority, error) {
 	a, err := auth.New(auth.Options{PasswordFile: c.Auth.PasswordFile, ACLFile: c.Auth.ACLFile, Log: log})
-	return authority{a}, err
+	if err == nil {
+		door.latest.Store(a)
+	}
+	return authority{a, door}, err
 }
 
 // Connect asks for the login; the answer may come later.
 func (a authority) Connect(r *broker.ConnectRequest, answer func(broker.ConnectResult)) {
+	a.gate.pass(func() {
+		if latest := a.gate.latest.Load(); latest != nil { // other files may be named by now
+			a.Authority = latest
+		}
+		a.login(r, answer)
+	})
+}
+
+func (a authority) login(r *broker.ConnectRequest, answer func(broker.ConnectResult)) {
 	a.Login(r.Username, r.Password, r.CertName != "", r.Anonymous, func(err error) {
 		switch {
 		case err == nil:
