@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -44,7 +45,15 @@ func (ln *listener) stack(ctx context.Context, nc net.Conn, p *Peer) (net.Conn, 
 		if h.remote != "" {
 			p.Remote = h.remote
 		}
-		if ln.Identity == IdentityCN {
+		if ln.ProxyRequireTLS && !h.tls {
+			return nil, errors.New("the client did not speak TLS with the proxy")
+		}
+		switch {
+		case h.cert != nil:
+			if err := ln.name(p, h.cert); err != nil {
+				return nil, err
+			}
+		case ln.Identity == IdentityCN:
 			p.CertName = h.cn
 		}
 	}
@@ -61,17 +70,30 @@ func (ln *listener) stack(ctx context.Context, nc net.Conn, p *Peer) (net.Conn, 
 		nc = server
 	}
 	if ln.WebSocket {
-		return upgrade(nc, &ln.Listener)
+		w, err := upgrade(nc, &ln.Listener)
+		if err != nil {
+			return nil, err
+		}
+		if w.forwarded != "" {
+			p.Remote = w.forwarded
+		}
+		return w, nil
 	}
 	return nc, nil
 }
 
 // identify takes the user name out of the client's certificate.
-func (ln *listener) identify(p *Peer) (err error) {
-	if ln.Identity == IdentityNone || len(p.TLS.PeerCertificates) == 0 {
+func (ln *listener) identify(p *Peer) error {
+	if len(p.TLS.PeerCertificates) == 0 {
 		return nil
 	}
-	cert := p.TLS.PeerCertificates[0]
+	return ln.name(p, p.TLS.PeerCertificates[0])
+}
+
+func (ln *listener) name(p *Peer, cert *x509.Certificate) (err error) {
+	if ln.Identity == IdentityNone {
+		return nil
+	}
 	if ln.CertName != nil {
 		p.CertName, err = ln.CertName(cert)
 		return err

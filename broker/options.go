@@ -132,6 +132,11 @@ type Listener struct {
 	Origins   []string // accepted Origin hosts of WebSocket; empty: the same host only, "*": any
 	// Proxy expects a PROXY protocol header of version 1 or 2 first.
 	Proxy bool
+	// ProxyRequireTLS refuses clients that did not speak TLS with the proxy.
+	ProxyRequireTLS bool
+	// ForwardedFor takes a WebSocket client's address from the last entry of
+	// X-Forwarded-For, the one that the proxy before us has seen itself.
+	ForwardedFor bool
 	// SocketMode is the permissions of a Unix socket; 0: as the umask has it.
 	SocketMode fs.FileMode
 	// Identity takes the user name from the client certificate, CertName does it;

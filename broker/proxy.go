@@ -3,6 +3,7 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,9 +20,10 @@ var proxyV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
 // proxied is what a PROXY header says of the client.
 type proxied struct {
-	remote string // "" when the proxy speaks for itself (health checks)
-	cn     string // common name of the certificate that the proxy verified
-	tls    bool   // the client spoke TLS with the proxy
+	remote string            // "" when the proxy speaks for itself (health checks)
+	cn     string            // common name of the certificate that the proxy verified
+	tls    bool              // the client spoke TLS with the proxy
+	cert   *x509.Certificate // the whole of it, from proxies that send that
 }
 
 // readProxy reads a PROXY header of version 1 or 2 off nc and not a byte more,
@@ -90,31 +92,42 @@ func understand(h *proxyproto.Header) (proxied, error) {
 	}
 	for _, tlv := range tlvs {
 		if tlv.Type == proxyproto.PP2_TYPE_SSL {
-			p.tls, p.cn = proxiedTLS(tlv.Value)
+			if err := p.readTLS(tlv.Value); err != nil {
+				return p, fmt.Errorf("PROXY header: %w", err)
+			}
 		}
 	}
 	return p, nil
 }
 
-// proxiedTLS reads PP2_TYPE_SSL: a byte of flags, the result of the
-// verification (0: good), and values of which we want the common name. The name
-// counts only when the client showed a certificate and it was verified.
-func proxiedTLS(b []byte) (tls bool, cn string) {
+// readTLS reads PP2_TYPE_SSL: a byte of flags, the result of the verification
+// (0: good), and values of which we want the common name and the certificate.
+// They count only when the client showed a certificate and it was verified.
+func (p *proxied) readTLS(b []byte) error {
 	const usedTLS, certOnConn, certInSession = 1, 2, 4
-	const subtypeCN = 0x22
+	const subtypeCN, subtypeCert = 0x22, 0x28
 	if len(b) < 5 || b[0]&usedTLS == 0 {
-		return false, ""
+		return nil
 	}
-	verified := binary.BigEndian.Uint32(b[1:]) == 0 && b[0]&(certOnConn|certInSession) != 0
+	p.tls = true
+	if binary.BigEndian.Uint32(b[1:]) != 0 || b[0]&(certOnConn|certInSession) == 0 {
+		return nil
+	}
 	for b = b[5:]; len(b) >= 3; {
 		n := int(binary.BigEndian.Uint16(b[1:]))
 		if len(b) < 3+n {
 			break
 		}
-		if b[0] == subtypeCN && verified {
-			cn = string(b[3 : 3+n])
+		switch value := b[3 : 3+n]; b[0] {
+		case subtypeCN:
+			p.cn = string(value)
+		case subtypeCert:
+			var err error
+			if p.cert, err = x509.ParseCertificate(value); err != nil {
+				return fmt.Errorf("client certificate: %w", err)
+			}
 		}
 		b = b[3+n:]
 	}
-	return true, cn
+	return nil
 }

@@ -3,9 +3,11 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509"
 	"encoding/binary"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -16,13 +18,16 @@ func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
 // proxyHeader makes a header of version 2 with what HAProxy adds for a client
 // certificate (send-proxy-v2-ssl-cn).
-func proxyHeader(t *testing.T, cn string, flags byte, verify uint32) []byte {
+func proxyHeader(t *testing.T, cn string, flags byte, verify uint32, der ...byte) []byte {
 	h := proxyproto.HeaderProxyFromAddrs(2, &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 4711}, &net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 8883})
 	value := binary.BigEndian.AppendUint32([]byte{flags}, verify)
 	for _, sub := range []struct {
 		kind byte
 		text string
-	}{{0x21, "TLSv1.3"}, {0x22, cn}} {
+	}{{0x21, "TLSv1.3"}, {0x22, cn}, {0x28, string(der)}} {
+		if sub.text == "" {
+			continue
+		}
 		value = append(binary.BigEndian.AppendUint16(append(value, sub.kind), uint16(len(sub.text))), sub.text...)
 	}
 	if err := h.SetTLVs([]proxyproto.TLV{{Type: proxyproto.PP2_TYPE_SSL, Value: value}}); err != nil {
@@ -36,6 +41,11 @@ func proxyHeader(t *testing.T, cn string, flags byte, verify uint32) []byte {
 }
 
 func TestReadProxy(t *testing.T) {
+	const from = "[2001:db8::7]:4711"
+	cert, err := x509.ParseCertificate(newPKI(t).client.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
 	local := append(append([]byte{}, proxyV2...), 0x20, 0x00, 0, 0)
 	for _, tc := range []struct {
 		name string
@@ -48,10 +58,12 @@ func TestReadProxy(t *testing.T) {
 		{"v1 unknown", []byte("PROXY UNKNOWN\r\n"), proxied{}, ""},
 		{"v1 without an end", []byte("PROXY TCP4 " + strings.Repeat("1", 200)), proxied{}, "without an end"},
 		{"v1 rubbish", []byte("PROXY TCP4 a b c d\r\n"), proxied{}, "PROXY header"},
-		{"v2 with a certificate", proxyHeader(t, "node-1", 7, 0), proxied{"[2001:db8::7]:4711", "node-1", true}, ""},
-		{"v2, certificate not verified", proxyHeader(t, "node-1", 7, 1), proxied{"[2001:db8::7]:4711", "", true}, ""},
-		{"v2, no certificate", proxyHeader(t, "node-1", 1, 0), proxied{"[2001:db8::7]:4711", "", true}, ""},
-		{"v2, no TLS", proxyHeader(t, "node-1", 6, 0), proxied{"[2001:db8::7]:4711", "", false}, ""},
+		{"v2 with a certificate's name", proxyHeader(t, "node-1", 7, 0), proxied{from, "node-1", true, nil}, ""},
+		{"v2 with a certificate", proxyHeader(t, "node-1", 7, 0, cert.Raw...), proxied{from, "node-1", true, cert}, ""},
+		{"v2 with half a certificate", proxyHeader(t, "node-1", 7, 0, cert.Raw[:100]...), proxied{}, "client certificate"},
+		{"v2, certificate not verified", proxyHeader(t, "node-1", 7, 1, cert.Raw...), proxied{from, "", true, nil}, ""},
+		{"v2, no certificate", proxyHeader(t, "node-1", 1, 0, cert.Raw...), proxied{from, "", true, nil}, ""},
+		{"v2, no TLS", proxyHeader(t, "node-1", 6, 0, cert.Raw...), proxied{from, "", false, nil}, ""},
 		{"v2 of the proxy itself", local, proxied{}, ""},
 		{"v2 of 64 KiB", append(append([]byte{}, proxyV2...), 0x21, 0x11, 0xff, 0xff), proxied{}, "65535 bytes"},
 		{"no header", []byte("\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"), proxied{}, "without the proxy"},
@@ -68,7 +80,7 @@ func TestReadProxy(t *testing.T) {
 		}()
 		got, err := readProxy(near)
 		switch {
-		case tc.err == "" && (err != nil || got != tc.want):
+		case tc.err == "" && (err != nil || !reflect.DeepEqual(got, tc.want)):
 			t.Errorf("%s: %+v, %v, want %+v", tc.name, got, err, tc.want)
 		case tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)):
 			t.Errorf("%s: error %v, want %q", tc.name, err, tc.err)

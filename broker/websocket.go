@@ -22,7 +22,8 @@ import (
 // One goroutine reads at a time; any may write.
 type wsConn struct {
 	net.Conn
-	early []byte // what the client sent right behind its handshake
+	early     []byte // what the client sent right behind its handshake
+	forwarded string // the client's address, if a proxy that is believed said it
 
 	// The reader's own.
 	head    [14]byte // of the frame that is arriving

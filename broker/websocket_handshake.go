@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -45,6 +46,9 @@ func upgrade(nc net.Conn, ln *Listener) (*wsConn, error) {
 		return nil, err
 	}
 	w := &wsConn{Conn: nc}
+	if ln.ForwardedFor {
+		w.forwarded = forwardedFor(req.Header)
+	}
 	if n := br.Buffered(); n > 0 {
 		early, _ := br.Peek(n)
 		w.early = slices.Clone(early)
@@ -80,6 +84,24 @@ func checkUpgrade(r *http.Request, ln *Listener) (protocol string, status int, e
 		return "", http.StatusForbidden, fmt.Errorf("origin %q is not allowed here", origin)
 	}
 	return protocol, 0, nil
+}
+
+// forwardedFor is the last address in X-Forwarded-For: the one that the proxy
+// before us has seen. Those in front of it are hearsay.
+func forwardedFor(h http.Header) string {
+	lines := h.Values("X-Forwarded-For")
+	if len(lines) == 0 {
+		return ""
+	}
+	last := lines[len(lines)-1]
+	last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	if a, err := netip.ParseAddrPort(last); err == nil {
+		return a.String()
+	}
+	if a, err := netip.ParseAddr(strings.Trim(last, "[]")); err == nil {
+		return a.String()
+	}
+	return ""
 }
 
 // headerHas says whether a header of comma-separated tokens has one of them.

@@ -312,3 +312,24 @@ func TestOriginAllowed(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardedFor: the last address is the one that the proxy before us has
+// seen; what is none is passed over.
+func TestForwardedFor(t *testing.T) {
+	for want, lines := range map[string][]string{
+		"192.0.2.7":          {"192.0.2.7"},
+		"192.0.2.8":          {"203.0.113.9, 192.0.2.8"},
+		"192.0.2.9":          {"203.0.113.9", "192.0.2.10 , 192.0.2.9 "},
+		"192.0.2.7:1234":     {"192.0.2.7:1234"},
+		"2001:db8::7":        {"[2001:db8::7]"},
+		"[2001:db8::7]:1234": {"[2001:db8::7]:1234"},
+		"":                   {"192.0.2.7, unknown"},
+	} {
+		if got := forwardedFor(http.Header{"X-Forwarded-For": lines}); got != want {
+			t.Errorf("%q gives %q, want %q", lines, got, want)
+		}
+	}
+	if got := forwardedFor(http.Header{}); got != "" {
+		t.Errorf("nothing gives %q", got)
+	}
+}

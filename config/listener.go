@@ -3,16 +3,19 @@ package config
 // Listener is one address where MQTT clients connect. What it does not say of
 // Limits and Anonymous it takes from mqtt and auth.
 type Listener struct {
-	Address        string   `yaml:"address" required:"true" check:"address" doc:"host:port, :port for all interfaces, [v6]:port, or unix:/path/of/socket."`
-	Interface      string   `yaml:"interface" doc:"Network interface to bind to, such as eth0."`
-	SocketMode     string   `yaml:"socket_mode" default:"0660" check:"mode" doc:"Permissions of a Unix socket."`
-	WebSocket      bool     `yaml:"websocket" default:"false" doc:"MQTT over WebSocket instead of plain MQTT."`
-	Path           string   `yaml:"path" default:"/mqtt" check:"urlpath" doc:"WebSocket: the path of its URL."`
-	Origins        []string `yaml:"origins" doc:"WebSocket: origins browsers may come from, such as https://panel.example; \"*\": any. Empty: the listener's own host only."`
-	TLS            *TLS     `yaml:"tls" doc:"Encrypt with TLS."`
-	ProxyProtocol  bool     `yaml:"proxy_protocol" default:"false" doc:"Expect HAProxy's PROXY header, version 1 or 2, before anything else: only for listeners that nobody but the proxy can reach."`
-	MaxConnections int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
-	Anonymous      bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
+	Address         string   `yaml:"address" required:"true" check:"address" doc:"host:port, :port for all interfaces, [v6]:port, or unix:/path/of/socket."`
+	Interface       string   `yaml:"interface" doc:"Network interface to bind to, such as eth0."`
+	SocketMode      string   `yaml:"socket_mode" default:"0660" check:"mode" doc:"Permissions of a Unix socket."`
+	WebSocket       bool     `yaml:"websocket" default:"false" doc:"MQTT over WebSocket instead of plain MQTT."`
+	Path            string   `yaml:"path" default:"/mqtt" check:"urlpath" doc:"WebSocket: the path of its URL."`
+	Origins         []string `yaml:"origins" doc:"WebSocket: origins browsers may come from, such as https://panel.example; \"*\": any. Empty: the listener's own host only."`
+	TLS             *TLS     `yaml:"tls" doc:"Encrypt with TLS."`
+	ProxyProtocol   bool     `yaml:"proxy_protocol" default:"false" doc:"Expect HAProxy's PROXY header, version 1 or 2, before anything else: only for listeners that nobody but the proxy can reach."`
+	ProxyIdentity   string   `yaml:"proxy_identity" default:"none" enum:"none,cn,subject" doc:"With proxy_protocol where the proxy ends TLS: take the user name from the client certificate that the proxy has verified (HAProxy's send-proxy-v2-ssl-cn): its common name, or its whole subject if the proxy sends the certificate."`
+	ProxyRequireTLS bool     `yaml:"proxy_require_tls" default:"false" doc:"With proxy_protocol: refuse clients that did not speak TLS with the proxy, Mosquitto's proxy_protocol_v2_require_tls."`
+	ForwardedFor    bool     `yaml:"forwarded_for" default:"false" doc:"WebSocket: the client's address is the last one in X-Forwarded-For: only for listeners that nobody but the proxy can reach."`
+	MaxConnections  int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
+	Anonymous       bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
 
 	Limits `yaml:",inline"`
 

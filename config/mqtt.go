@@ -9,6 +9,8 @@ type MQTT struct {
 	RetainExpiryInterval Duration `yaml:"retain_expiry_interval" default:"0" doc:"Forget retained messages after so long; 0: never."`
 	MaxRetainedMessages  int      `yaml:"max_retained_messages" default:"0" min:"0" doc:"Retained messages in all; 0: bounded by memory."`
 	CheckRetainSource    bool     `yaml:"check_retain_source" default:"true" doc:"Deliver a retained message only while its publisher would still be allowed to publish it."`
+	ResponseInformation  string   `yaml:"response_information" doc:"What MQTT 5 clients are told that ask for response information: where they may have answers sent. %c is the client id, %u the user name. Empty: nothing."`
+	ServerReference      string   `yaml:"server_reference" doc:"Another server, as host:port, that MQTT 5 clients are told to use when the gateway stops. Empty: none."`
 	SysInterval          Duration `yaml:"sys_interval" default:"10s" max:"1h" doc:"How often the $SYS topics are refreshed; 0: never."`
 	MemoryLimit          Size     `yaml:"memory_limit" default:"0" doc:"Memory ceiling; near it new connections are refused, then QoS 0 is dropped, then publishers are refused. 0: three quarters of what the board or its control group has."`
 }

@@ -80,6 +80,12 @@ func (v *validator) listeners() {
 		}
 		v.needs(p, "path", l.WebSocket, "websocket: true")
 		v.needs(p, "origins", l.WebSocket, "websocket: true")
+		v.needs(p, "forwarded_for", l.WebSocket, "websocket: true")
+		v.needs(p, "proxy_identity", l.ProxyProtocol, "proxy_protocol: true")
+		v.needs(p, "proxy_require_tls", l.ProxyProtocol, "proxy_protocol: true")
+		if l.TLS != nil && l.ProxyIdentity != "none" {
+			v.fail(p+".proxy_identity", "remove it, or set tls.identity instead", "TLS ends here, not at the proxy")
+		}
 		v.tls(p+".tls", l.TLS)
 		v.access(p, l)
 	}
@@ -97,7 +103,7 @@ func (v *validator) needs(path, key string, ok bool, what string) {
 // that no door is one nobody can pass; Mosquitto has such doors, so what was
 // converted from its configuration may.
 func (v *validator) access(p string, l Listener) {
-	byCert := l.TLS != nil && l.TLS.RequireClientCert
+	byCert := l.TLS != nil && l.TLS.RequireClientCert || l.ProxyProtocol && l.ProxyIdentity != "none"
 	if l.Anonymous || byCert || l.closed || l.MosquittoAnswers || v.Auth.PasswordFile != "" {
 		return
 	}

@@ -32,7 +32,13 @@ func explainConfig(out io.Writer, c *config.Config) {
 				what += " and client certificates"
 			}
 		}
+		if l.ProxyProtocol {
+			what += " behind a proxy that tells the client's address"
+		}
 		who := "with a user name and password"
+		if l.ProxyIdentity != "none" {
+			who = "with a client certificate that the proxy has verified"
+		}
 		if l.Anonymous {
 			who = "without a password"
 		}

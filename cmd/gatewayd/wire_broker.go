@@ -28,6 +28,8 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 		RetainLazy:        c.Store.RetainedClass == "lazy",
 		RetainMemory:      c.Store.RetainedClass == "memory",
 		SysInterval:       m.SysInterval.D(),
+		ResponseInfo:      m.ResponseInformation,
+		ServerReference:   m.ServerReference,
 		Version:           "gatewayd version " + version,
 	}
 	if m.SysInterval == 0 {
@@ -91,8 +93,11 @@ func brokerListeners(c *config.Config, open []net.Listener) ([]broker.Listener, 
 	for i, l := range c.Listeners {
 		b := broker.Listener{
 			Name: l.Address, Address: l.Address, Opened: open[i], WebSocket: l.WebSocket, Path: l.Path, Origins: l.Origins,
-			Proxy:    l.ProxyProtocol,
+			Proxy: l.ProxyProtocol, ProxyRequireTLS: l.ProxyRequireTLS, ForwardedFor: l.ForwardedFor,
 			Settings: brokerSettings(l),
+		}
+		if l.TLS == nil {
+			identify(&b, l.ProxyIdentity)
 		}
 		if l.TLS != nil {
 			s, err := auth.NewServerTLS(serverTLS(l.TLS))
@@ -100,15 +105,20 @@ func brokerListeners(c *config.Config, open []net.Listener) ([]broker.Listener, 
 				return nil, nil, c.Errorf(fmt.Sprintf("listeners[%d].tls", i), "correct the file or the path", "%s", err)
 			}
 			b.TLS = s.Config()
-			b.Identity = map[string]broker.Identity{"cn": broker.IdentityCN, "subject": broker.IdentitySubject}[l.TLS.Identity]
-			if by := map[string]auth.Identity{"cn": auth.ByCN, "subject": auth.BySubject}[l.TLS.Identity]; by != 0 {
-				b.CertName = func(cert *x509.Certificate) (string, error) { return auth.CertName(cert, by) }
-			}
+			identify(&b, l.TLS.Identity)
 			secure = append(secure, s)
 		}
 		out = append(out, b)
 	}
 	return out, secure, nil
+}
+
+// identify has the listener take user names from client certificates.
+func identify(b *broker.Listener, by string) {
+	b.Identity = map[string]broker.Identity{"cn": broker.IdentityCN, "subject": broker.IdentitySubject}[by]
+	if by := map[string]auth.Identity{"cn": auth.ByCN, "subject": auth.BySubject}[by]; by != 0 {
+		b.CertName = func(cert *x509.Certificate) (string, error) { return auth.CertName(cert, by) }
+	}
 }
 
 func protocols(words []string) []mqtt.Version {
