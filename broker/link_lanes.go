@@ -37,7 +37,10 @@ const (
 // other, and what waits stays in the queue. The session's mutex guards them.
 //
 // A message may pass only while no older one of its topic waits to be sent for
-// the first time, so topics are counted with their waiting messages. Those that
+// the first time, in the queue or read ahead of the window, so topics are counted
+// with their waiting messages. What passes, or goes out directly because nothing
+// waits, is live: it is not counted, and what is published after it may only be
+// live too, behind it, or wait. Topics that
 // there is no room for are counted in others together; while any of these
 // waits, a topic that is not known may be one of them and does not pass. What
 // the queue's bounds throw out stays counted until the queue is empty: that
@@ -62,7 +65,7 @@ type lanes struct {
 
 // waits counts a message that goes to the queue.
 func (l *lanes) waits(topic string) {
-	if l == nil || l.order != TopicOrder {
+	if !l.inOrder() {
 		return
 	}
 	if n, ok := l.topics[topic]; ok {
@@ -82,7 +85,7 @@ func (l *lanes) waits(topic string) {
 
 // left uncounts one that is sent for the first time, or never will be.
 func (l *lanes) left(topic string) {
-	if l == nil || l.order != TopicOrder {
+	if !l.inOrder() {
 		return
 	}
 	switch n := l.topics[topic]; {
@@ -96,24 +99,41 @@ func (l *lanes) left(topic string) {
 	}
 }
 
-// empty forgets everything: nothing waits.
-func (l *lanes) empty() {
-	if l != nil {
-		l.topics, l.bytes, l.others, l.known, l.last = nil, 0, 0, 0, 0
+// sorts says whether messages are live or history.
+func (l *lanes) sorts() bool { return l != nil && l.order != OneLane }
+
+// inOrder says whether topics are counted.
+func (l *lanes) inOrder() bool { return l != nil && l.order == TopicOrder }
+
+// emptiedLocked is called when the queue has nothing any more: only what was
+// read ahead of the window waits.
+func (f *outflow) emptiedLocked() {
+	l := f.lanes
+	if l == nil {
+		return
+	}
+	l.topics, l.bytes, l.others, l.known, l.last = nil, 0, 0, 0, 0
+	for i := range f.flight {
+		if f.flight[i].counted {
+			l.waits(f.flight[i].msg.Topic)
+		}
 	}
 }
 
 // counted says whether a message of the queue was counted.
 func (l *lanes) counted(id store.MessageID) bool {
-	return l != nil && l.order == TopicOrder && (id <= l.known || id > l.last)
+	return l.inOrder() && (id <= l.known || id > l.last)
 }
 
-// passesLocked says whether a message that is being published goes out past
-// what waits.
+// passesLocked says whether a message that is being published is live: it goes
+// out past what waits, or nothing does.
 func (s *session) passesLocked(topic string, qos mqtt.QoS) bool {
 	f := s.flow
 	l := f.lanes
-	if l == nil || l.order == OneLane || qos == 0 || s.link == nil || !s.onlineLocked() || f.bytes >= liveBytes {
+	if !l.sorts() || qos == 0 || s.link == nil || !s.onlineLocked() || f.bytes >= liveBytes || f.reserved+f.live >= liveMessages {
+		return false
+	}
+	if !f.backlog && !s.openLocked() {
 		return false
 	}
 	if l.order == TopicOrder {
@@ -123,15 +143,6 @@ func (s *session) passesLocked(topic string, qos mqtt.QoS) bool {
 		if l.others > 0 {
 			return false
 		}
-	}
-	live := f.reserved
-	for i := range f.flight {
-		if f.flight[i].live {
-			live++
-		}
-	}
-	if live >= liveMessages {
-		return false
 	}
 	if f.reserved == 0 {
 		l.reservedFloor = store.MessageID(s.b.durable.Load())
@@ -169,34 +180,31 @@ func (f *outflow) shownLocked(id store.MessageID) bool {
 // crowdLocked is what of the queue is in flight, and how much of that was not
 // sent yet.
 func (f *outflow) crowdLocked() (flight, idle int) {
-	flight, idle = len(f.flight), f.idle
-	if f.lanes == nil {
-		return flight, idle
-	}
-	for i := range f.flight {
-		if d := &f.flight[i]; d.live {
-			flight--
-			if !d.wire {
-				idle--
-			}
+	idle = f.idle
+	for i := 0; i < len(f.flight) && f.live > 0 && idle > 0; i++ {
+		if d := &f.flight[i]; d.live && !d.wire {
+			idle--
 		}
 	}
-	return flight, idle
+	return len(f.flight) - f.live, idle
 }
 
 // goneLocked uncounts a delivery that was sent, or left without.
 func (f *outflow) goneLocked(d *delivery) {
-	if d.counted && d.msg != nil {
+	if d.counted {
 		d.counted = false
 		f.lanes.left(d.msg.Topic)
 	}
 }
 
-// returnedLocked is called before a delivery goes back from flight to the
-// queue: there it waits.
+// returnedLocked is called before a delivery that was not sent goes back from
+// flight to the queue, where it waits.
 func (f *outflow) returnedLocked(d *delivery) {
-	if f.lanes != nil && d.live && d.msg != nil {
+	switch in := f.lanes.counted(d.id); {
+	case in && !d.counted:
 		f.lanes.waits(d.msg.Topic)
+	case !in && d.counted:
+		f.lanes.left(d.msg.Topic)
 	}
 	d.counted = false
 }
@@ -206,8 +214,8 @@ func (f *outflow) returnedLocked(d *delivery) {
 // history.
 func (s *session) sendLanesLocked(t *turn) {
 	for _, turn := range [...]lane{repeated, live, history} {
-		if s.flow.idle > 0 {
-			s.sendLaneLocked(t, turn)
+		if s.flow.idle == 0 || !s.sendLaneLocked(t, turn) {
+			return
 		}
 	}
 }
@@ -271,9 +279,21 @@ func (l *Link) setLanesLocked(last store.MessageID) {
 		return
 	}
 	if f.lanes == nil || f.lanes.order != l.opts.Lanes {
-		f.lanes = &lanes{last: last}
+		// What is being published already is not counted: until the queue is empty
+		// nothing passes.
+		f.lanes = &lanes{last: last, others: f.unoffered}
+		f.lanes.order = l.opts.Lanes
+		f.live = 0
+		for i := range f.flight {
+			d := &f.flight[i]
+			d.live, d.counted = false, false
+			if !d.tried && d.msg != nil && f.lanes.inOrder() {
+				d.counted = true
+				f.lanes.waits(d.msg.Topic)
+			}
+		}
 	}
-	f.lanes.order, f.lanes.rate = l.opts.Lanes, l.opts.HistoryRate
+	f.lanes.rate = l.opts.HistoryRate
 }
 
 // Survey learns which topics have messages waiting since before the process
@@ -284,7 +304,7 @@ func (l *Link) Survey(ctx context.Context) error {
 	s := l.s
 	s.mu.Lock()
 	key, lanes := s.key, s.outLocked().lanes
-	if lanes == nil || lanes.order != TopicOrder || s.live || s.link != l {
+	if !lanes.inOrder() || s.live || s.link != l {
 		s.mu.Unlock()
 		return nil
 	}

@@ -36,6 +36,7 @@ type outflow struct {
 	acked     []ackedDelivery // done, but a refill may still see them
 	replayed  []*replay       // sent, but not yet acknowledged as a whole
 	lanes     *lanes          // nil: nothing passes what waits
+	live      int             // in flight: those that passed
 }
 
 // delivery is one message on its way to one client.
@@ -51,7 +52,7 @@ type delivery struct {
 	tried bool // was sent on this or an earlier connection: DUP
 	wire  bool // was sent on this connection
 	// With lanes.
-	live    bool            // passed what waits
+	live    bool            // passed what waits, or nothing waited
 	counted bool            // among its topic's waiting messages
 	floor   store.MessageID // while binding: its id will be higher
 }
@@ -134,6 +135,9 @@ func (f *outflow) addLocked(d delivery) {
 	if d.msg != nil {
 		f.bytes += len(d.msg.Payload)
 	}
+	if d.live {
+		f.live++
+	}
 	if len(f.flight) == cap(f.flight) {
 		if f.head > 0 { // there is room in front
 			n := copy(f.base, f.flight)
@@ -149,8 +153,12 @@ func (f *outflow) addLocked(d delivery) {
 
 // dropLocked takes the i-th delivery out of flight.
 func (f *outflow) dropLocked(i int) {
-	f.goneLocked(&f.flight[i])
-	if d := &f.flight[i]; d.msg != nil {
+	d := &f.flight[i]
+	f.goneLocked(d)
+	if d.live {
+		f.live--
+	}
+	if d.msg != nil {
 		f.bytes -= len(d.msg.Payload)
 	}
 	if i == 0 {
@@ -177,13 +185,14 @@ func (f *outflow) emptyLocked() {
 		return
 	}
 	f.flight, f.base, f.queue, f.acked, f.replayed = nil, nil, nil, nil, nil
-	f.head, f.idle, f.bytes, f.queueBytes = 0, 0, 0, 0
+	f.head, f.idle, f.live, f.bytes, f.queueBytes = 0, 0, 0, 0, 0
 }
 
 // forgetMessageLocked drops what a released delivery needs no more: only PUBREL
 // may be sent for it.
 func (f *outflow) forgetMessageLocked(d *delivery) {
 	if d.msg != nil {
+		f.goneLocked(d)
 		f.bytes -= len(d.msg.Payload)
 		d.msg = nil
 	}

@@ -160,9 +160,9 @@ func (op *pubOp) reserve(rc recipient) {
 	f := s.outLocked()
 	f.unoffered++
 	rc.key, rc.stored = s.key, true
-	rc.live = f.backlog && s.passesLocked(op.topic(), rc.qos)
+	rc.live = s.passesLocked(op.topic(), rc.qos)
 	switch {
-	case !rc.live && (rc.qos == 0 || f.backlog || !s.onlineLocked() || !s.openLocked() || !s.roomLocked()):
+	case !rc.live && (rc.qos == 0 || f.backlog || f.lanes.sorts() || !s.onlineLocked() || !s.openLocked() || !s.roomLocked()):
 		f.backlog = true
 		f.lanes.waits(op.topic())
 	case rc.qos == 1:
@@ -318,91 +318,6 @@ func (s *session) putInFlightLocked(t *turn, d delivery) {
 	f.addLocked(d)
 	f.idle++
 	s.sendIdleLocked(t)
-}
-
-// sendIdleLocked sends what is in flight but was not sent on this connection, in
-// order, within the window. A live QoS 2 message that waits for its receipt is
-// passed by: QoS 1 and QoS 2 have orders of their own [MQTT-4.6.0-6], and a
-// button reaches a lamp without waiting for the card.
-func (s *session) sendIdleLocked(t *turn) {
-	f := s.flow
-	if f == nil || f.idle == 0 || !s.onlineLocked() {
-		return
-	}
-	if f.lanes != nil {
-		s.sendLanesLocked(t)
-		return
-	}
-	s.sendLaneLocked(t, anyLane)
-}
-
-// sendLaneLocked is sendIdleLocked for what is in one lane.
-func (s *session) sendLaneLocked(t *turn, of lane) {
-	f := s.flow
-	wired := len(f.flight) - f.idle
-	o := &t.out2
-	for i := 0; i < len(f.flight) && f.idle > 0; i++ {
-		d := &f.flight[i]
-		if of != anyLane && d.lane() != of {
-			continue
-		}
-		if d.state == binding && d.id != 0 {
-			return // out of the queue, which keeps its order over all QoS
-		}
-		if d.wire || d.state == binding || d.state == releasing {
-			continue
-		}
-		if wired >= int(s.window) || !s.roomLocked() {
-			return
-		}
-		if d.state == released {
-			s.sendAckLocked(t, mqtt.PUBREL, d.pid, mqtt.Success)
-		} else {
-			if d.msg.expired(t.now) && !d.tried || !s.sendFrameLocked(t, o, d) {
-				// Too large for the client, or too old: as if delivered.
-				t.counts.dropped++
-				s.finishLocked(t, i)
-				i--
-				continue
-			}
-		}
-		d.wire = true
-		f.goneLocked(d)
-		f.idle--
-		wired++
-	}
-}
-
-// sendFrameLocked sends a delivery that carries its own message.
-func (s *session) sendFrameLocked(t *turn, o *outgoing, d *delivery) bool {
-	if o.owned != d.msg {
-		o.setOwned(d.msg)
-	}
-	return s.sendLocked(t, o, d)
-}
-
-// finishLocked takes the i-th delivery out of flight and has the store forget
-// it.
-func (s *session) finishLocked(t *turn, i int) {
-	f := s.flow
-	d := &f.flight[i]
-	if d.id != 0 {
-		if d.qos == 2 && d.state != binding {
-			t.done.DonePacket(s.key, uint16(d.pid))
-		}
-		t.done.Done(s.key, d.id)
-		f.acked = append(f.acked, ackedDelivery{id: d.id})
-		t.doneRefs = append(t.doneRefs, doneRef{s, d.id})
-	} else if d.qos == 2 && d.state == released && s.key != 0 {
-		t.done.DonePacket(s.key, uint16(d.pid))
-	}
-	if d.from != nil {
-		s.replayAckedLocked(d.from)
-	}
-	if !d.wire { // an answer to an earlier connection's packet, or too large
-		f.idle--
-	}
-	f.dropLocked(i)
 }
 
 // submit hands the op to the store. On an error nothing has happened; otherwise

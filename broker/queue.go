@@ -134,7 +134,7 @@ func (b *Broker) refill(s *session) bool {
 	if len(items) == 0 {
 		if f.unoffered == 0 && !f.lowered && !f.refill { // f.refill: a publish came while the queue was read
 			f.backlog = false
-			f.lanes.empty()
+			f.emptiedLocked()
 		}
 		op.free()
 		return s.stopRefillLocked()
@@ -212,6 +212,10 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 	}
 	if !s.paceLocked(q.ID) {
 		return false
+	}
+	if !counted && f.lanes.inOrder() { // not surveyed: from now on it is known
+		f.lanes.waits(q.Message.Topic)
+		counted = true
 	}
 	m := fromStore(q.Message)
 	d := delivery{msg: m, id: q.ID, ids: q.SubscriptionIDs, qos: mqtt.QoS(q.QoS), opts: q.Options, counted: counted}

@@ -44,7 +44,7 @@ type Bridge struct {
 	ReloadType     string     `yaml:"reload_type" default:"lazy" enum:"lazy,immediate" doc:"A changed configuration takes effect at the next connection, or at once."`
 
 	Queue       Queue  `yaml:"queue" doc:"What waits while the other broker is away."`
-	Lanes       string `yaml:"lanes" default:"off" enum:"by_topic,live_first,off" doc:"What passes the queue after an outage. Off by default: with lanes the order within a topic was seen broken across a reconnect. by_topic: live messages, unless an older one of their topic waits. live_first: all live messages. off: none, everything in one order."`
+	Lanes       string `yaml:"lanes" default:"by_topic" enum:"by_topic,live_first,off" doc:"What passes the queue after an outage. by_topic: live messages, unless an older one of their topic waits. live_first: all live messages. off: none, everything in one order."`
 	HistoryMark bool   `yaml:"history_mark" default:"true" doc:"Give messages out of the queue the user properties timestamp, when they reached this gateway, and is_historical (MQTT 5)."`
 	HistoryRate Rate   `yaml:"history_rate" default:"0" doc:"After an outage, send at most this many queued messages a second beside the live ones; 0: as fast as it goes."`
 	PublishRate Rate   `yaml:"publish_rate" default:"0" doc:"Send at most this many messages a second in all; 0: no bound."`
