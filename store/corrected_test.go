@@ -1,24 +1,14 @@
 package store
 
 import (
-	"bytes"
-	"log/slog"
-	"strings"
+	"runtime/debug"
 	"testing"
 )
 
-// TestSaysWhatItIs: a program that lacks the corrections says so when it opens a
-// store, and one that has them does not.
-func TestSaysWhatItIs(t *testing.T) {
-	var log bytes.Buffer
-	s, err := Open(t.TempDir(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if said := strings.Contains(log.String(), "without the corrections"); said == Corrected() {
-		t.Errorf("corrected %v, log: %s", Corrected(), log.String())
+func TestReplaced(t *testing.T) {
+	const badger, other = "github.com/dgraph-io/badger/v4", "github.com/dgraph-io/ristretto/v2"
+	info := &debug.BuildInfo{Deps: []*debug.Module{{Path: other}, {Path: badger, Replace: &debug.Module{Path: "./bin/overlay/badger"}}}}
+	if !replaced(info, badger) || replaced(info, other) || replaced(info, "example.com/none") {
+		t.Error("only badger is replaced there")
 	}
 }

@@ -71,7 +71,7 @@ func (s *Store) openBackend() (backend, error) {
 		case !Corrected():
 			s.opts.Log.Warn("this program was built without the corrections to its database: a disk that others fill, or that fails, can end it and cost messages; build it with make build", "see", "docs/decisions/0002-32-bit-overlay.md")
 		case !preallocated(s.dir):
-			s.opts.Log.Info("the file system does not reserve blocks, so others that fill the disk can end the gateway", "dir", s.dir)
+			s.opts.Log.Info("the store's files do not get their blocks in advance, so others that fill the disk can end the gateway: the file system cannot reserve them, or this program was built without the corrections to its database", "dir", s.dir)
 		}
 	}
 	if verify {
