@@ -1,9 +1,14 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
+	"log/slog"
 	"net"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,21 +314,69 @@ func TestClockWithinBoot(t *testing.T) {
 	}
 }
 
-// TestTakeoverCostsNoWrite: a client that takes over its own session again and
-// again writes nothing.
+// fight is two clients with one id, each coming back n times: the one that was
+// there is told each time, and the session goes on.
+func fight(n int) string {
+	const connect = "%[1]s> CONNECT id=x clean=0 session-expiry-interval=0xffffffff\n%[1]s< CONNACK sp=1\n%[2]s< DISCONNECT code=0x8e\n%[2]s< closed\n"
+	return strings.Repeat(fmt.Sprintf(connect, "B", "A")+fmt.Sprintf(connect, "A", "B"), n)
+}
+
+const firstOfFight = "A> CONNECT id=x clean=0 session-expiry-interval=0xffffffff\nA< CONNACK sp=*\n"
+
+// TestTakeoverCostsNoWrite: clients that take a session from each other again and
+// again are told so, and write nothing.
 func TestTakeoverCostsNoWrite(t *testing.T) {
 	s := newServer(t, nil)
-	connect := func(n int) {
-		for range n {
-			if err := s.runner().Text("A> CONNECT id=x clean=0 session-expiry-interval=0xffffffff\nA< CONNACK sp=*"); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := s.runner().Text(firstOfFight); err != nil {
+		t.Fatal(err)
 	}
-	connect(1)
 	before := s.st.Stats().Submitted
-	connect(20)
+	if err := s.runner().Text(firstOfFight + fight(20)); err != nil {
+		t.Fatal(err)
+	}
 	if after := s.st.Stats().Submitted; after != before {
 		t.Errorf("%d batches for nothing", after-before)
 	}
+	if n := s.b.Stats().Takeovers; n != 40 {
+		t.Errorf("%d takeovers are counted", n)
+	}
+}
+
+// lockedBuffer keeps what a log writes for a test to read meanwhile.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestTakeoverIsLogged: the fight is named once a minute, however often it goes
+// back and forth, and not any more when it is over.
+func TestTakeoverIsLogged(t *testing.T) {
+	var log lockedBuffer
+	named := func() int { return strings.Count(log.String(), "client id taken over") }
+	inBubble(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) }, func(flow func(string)) {
+		flow(firstOfFight + fight(10) + "wait 61s")
+		if named() != 1 || !strings.Contains(log.String(), "client=x times=20 from=pipe") {
+			t.Errorf("the first minute:\n%s", log.String())
+		}
+		flow(firstOfFight + fight(10) + "wait 61s")
+		if named() != 2 {
+			t.Errorf("%d lines after the second minute", named())
+		}
+		flow("wait 200s")
+		if named() != 2 {
+			t.Errorf("%d lines after the fight", named())
+		}
+	})
 }
