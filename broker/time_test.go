@@ -330,6 +330,7 @@ func TestTakeoverCostsNoWrite(t *testing.T) {
 	if err := s.runner().Text(firstOfFight); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the first is gone", func() bool { return s.b.Stats().Connected == 0 })
 	before := s.st.Stats().Submitted
 	if err := s.runner().Text(firstOfFight + fight(20)); err != nil {
 		t.Fatal(err)
