@@ -29,9 +29,11 @@ setup: ## installs what the tests need from Debian, when it is missing
 
 .PHONY: test
 test: setup ## every test of the project, real peers included
-	$(GO) test $(CORRECTED) ./...
-	cd test && $(GO) test ./...
-	modfile=$$(scripts/badger-overlay.sh test/bridge) && cd test/bridge && $(GO) test -modfile "$$modfile" ./...
+	@failed=0; \
+	$(GO) test $(CORRECTED) ./... || failed=1; \
+	(cd test && $(GO) test ./...) || failed=1; \
+	modfile=$$(scripts/badger-overlay.sh test/bridge) && (cd test/bridge && $(GO) test -modfile "$$modfile" ./...) || failed=1; \
+	exit $$failed
 
 .PHONY: test-nats
 test-nats: ## twenty gateways bridge into a three-node NATS cluster that loses a node at a time
