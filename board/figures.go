@@ -61,6 +61,9 @@ func (b *Board) Figures() map[string]float64 {
 		dir = b.root
 	}
 	all := map[string]float64{}
+	if b.sim != nil {
+		all = b.sim.Figures() // what this machine does not have
+	}
 	h := b.Health(dir)
 	for _, f := range h.Figures() {
 		switch v, err := strconv.ParseFloat(f.Value, 64); {

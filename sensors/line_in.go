@@ -229,6 +229,9 @@ func (l *inputLine) status() LineStatus {
 	return st
 }
 
+// meterClasses is what a counter counts, where its unit leaves no doubt.
+var meterClasses = map[string]string{"L": "water", "m³": "water", "Wh": "energy", "kWh": "energy"}
+
 func (l *inputLine) entities() []Entity {
 	e := Entity{Kind: "binary_sensor", Probe: l.cfg.Name, Topic: l.topic("state"), Availability: l.sched.availability(l.cfg.Name), On: l.cfg.On, Off: l.cfg.Off,
 		Format: l.cfg.Format, QoS: l.cfg.QoS, Retain: l.cfg.retain()}
@@ -237,12 +240,15 @@ func (l *inputLine) entities() []Entity {
 	}
 	e.Kind, e.On, e.Off, e.Every, e.Topic = "sensor", "", "", l.cfg.Every, l.topic("count")
 	e.Quantity = QuantityOf("count")
-	e.Quantity.Unit = l.cfg.Unit
+	e.Quantity.Unit, e.Quantity.Class = l.cfg.Unit, meterClasses[l.cfg.Unit]
 	all := []Entity{e}
 	if strings.Contains(l.cfg.Topic, "{quantity}") {
 		e.Quantity, e.Topic = QuantityOf("rate"), l.topic("rate")
 		if l.cfg.Unit != "" {
 			e.Quantity.Unit = l.cfg.Unit + "/min"
+			if l.cfg.Unit == "L" {
+				e.Quantity.Class = "volume_flow_rate"
+			}
 		}
 		all = append(all, e)
 	}
