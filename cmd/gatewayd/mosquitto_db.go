@@ -11,9 +11,10 @@ import (
 	"gatewayd/mqtt"
 )
 
-// mosquittoDB is what a mosquitto.db of format 5 or 6 (Mosquitto 1.6 to 2.1)
-// holds. Numbers of 16 and 32 bits are stored big-endian, those of 64 bits as
-// the machine has them: little-endian, wherever Mosquitto runs on small boards.
+// mosquittoDB is what a mosquitto.db of format 2 to 6 (Mosquitto 1.0 to 2.1)
+// holds. Numbers of 16 and 32 bits are stored big-endian, those of 64 bits as the
+// machine has them. Formats 5 and 6 are structs as they lie in memory, with their
+// padding; the older ones are fields, one after the other.
 type mosquittoDB struct {
 	messages map[uint64]*dbMessage
 	clients  []*dbClient
@@ -25,6 +26,7 @@ type dbMessage struct {
 	id      uint64
 	expires int64 // Unix seconds; 0: never
 	source  string
+	user    string // of the source
 	publish mqtt.Publish
 }
 
@@ -79,33 +81,82 @@ func readMosquittoDB(r io.Reader) (*mosquittoDB, error) {
 		return nil, errors.New("this is no mosquitto.db")
 	}
 	format := binary.BigEndian.Uint32(head[len(dbMagic)+4:])
-	if format != 5 && format != 6 {
-		return nil, fmt.Errorf("it has format %d; let Mosquitto 2 save it once, which writes format 6", format)
+	if format < 2 || format > 6 {
+		return nil, fmt.Errorf("it has format %d; formats 2 to 6 are known (Mosquitto 1.0 to 2.1)", format)
 	}
 	db := &mosquittoDB{messages: map[uint64]*dbMessage{}}
-	byID := map[string]*dbClient{}
-	offset := int64(len(head))
+	records := &dbReader{in: in, db: db, format: format, order: binary.LittleEndian, byID: map[string]*dbClient{}, offset: int64(len(head))}
 	for {
-		var h [8]byte
-		if _, err := io.ReadFull(in, h[:]); errors.Is(err, io.EOF) {
+		at := records.offset
+		switch more, err := records.record(); {
+		case err != nil:
+			return nil, fmt.Errorf("%w, at byte %d of it", err, at)
+		case !more:
 			return db, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("it ends within a record, at byte %d", offset)
 		}
-		kind, length := binary.BigEndian.Uint32(h[:]), binary.BigEndian.Uint32(h[4:])
-		if length > 512<<20 {
-			return nil, fmt.Errorf("the record at byte %d is damaged", offset)
-		}
-		body, err := io.ReadAll(io.LimitReader(in, int64(length)))
-		if err != nil || len(body) != int(length) {
-			return nil, fmt.Errorf("it ends within a record, at byte %d", offset)
-		}
-		c := &dbCursor{b: body}
-		db.record(kind, c, format, byID)
-		if c.short {
-			return nil, fmt.Errorf("the record at byte %d is damaged", offset)
-		}
-		offset += int64(len(h)) + int64(length)
+	}
+}
+
+var (
+	errDBCut     = errors.New("it ends within a record")
+	errDBDamaged = errors.New("a record is damaged")
+)
+
+// dbReader reads a mosquitto.db record by record.
+type dbReader struct {
+	in     *bufio.Reader
+	db     *mosquittoDB
+	format uint32
+	order  binary.ByteOrder // of numbers of 64 bits
+	byID   map[string]*dbClient
+	offset int64
+}
+
+const dbMaxRecord = 512 << 20
+
+// record reads the next record; false at the end.
+func (r *dbReader) record() (bool, error) {
+	var h [8]byte
+	size := 8
+	if r.format < 5 {
+		size = 6
+	}
+	if n, err := io.ReadFull(r.in, h[:size]); n == 0 && errors.Is(err, io.EOF) {
+		return false, nil
+	} else if err != nil {
+		return false, errDBCut
+	}
+	r.offset += int64(size)
+	if r.format < 5 {
+		return true, r.oldRecord(uint32(binary.BigEndian.Uint16(h[:])), binary.BigEndian.Uint32(h[2:]))
+	}
+	kind, length := binary.BigEndian.Uint32(h[:]), binary.BigEndian.Uint32(h[4:])
+	if length > dbMaxRecord {
+		return false, errDBDamaged
+	}
+	body, err := io.ReadAll(io.LimitReader(r.in, int64(length)))
+	if err != nil || len(body) != int(length) {
+		return false, errDBCut
+	}
+	r.offset += int64(length)
+	c := &dbCursor{b: body, order: r.order}
+	if kind == chunkConfig {
+		r.guessOrder(c.take(8))
+	} else {
+		r.db.record(kind, c, r.format, r.byID)
+	}
+	if c.short {
+		return false, errDBDamaged
+	}
+	return true, nil
+}
+
+// guessOrder finds out by the last message's id, which counts from one in
+// Mosquitto up to 2.0, how the machine that wrote the file stores numbers.
+func (r *dbReader) guessOrder(last []byte) {
+	const likely = 1 << 40
+	if binary.LittleEndian.Uint64(last) >= likely && binary.BigEndian.Uint64(last) < likely {
+		r.order = binary.BigEndian
 	}
 }
 
@@ -128,7 +179,7 @@ func (db *mosquittoDB) record(kind uint32, c *dbCursor, format uint32, byID map[
 		if format == 6 {
 			c.u16() // the listener's port
 			userLen = int(c.u16())
-			c.take(4) // padding
+			c.pad(idLen+userLen, 4) // none on i386
 		}
 		cl.id, cl.user = string(c.take(idLen)), string(c.take(userLen))
 		if !c.short {
@@ -152,7 +203,7 @@ func (db *mosquittoDB) record(kind uint32, c *dbCursor, format uint32, byID map[
 		s := dbSub{id: c.u32()}
 		idLen, topicLen := int(c.u16()), int(c.u16())
 		s.qos, s.options = c.u8(), c.u8()
-		c.take(2) // padding
+		c.pad(idLen+topicLen, 2)
 		s.client, s.filter = string(c.take(idLen)), string(c.take(topicLen))
 		if !c.short {
 			db.subs = append(db.subs, s)
@@ -163,7 +214,13 @@ func (db *mosquittoDB) record(kind uint32, c *dbCursor, format uint32, byID map[
 // dbCursor walks one record; short is set when it ended too early.
 type dbCursor struct {
 	b     []byte
+	order binary.ByteOrder
 	short bool
+}
+
+// pad skips what lies before the last rest bytes, at most most.
+func (c *dbCursor) pad(rest, most int) {
+	c.take(min(max(len(c.b)-rest, 0), most))
 }
 
 func (c *dbCursor) take(n int) []byte {
@@ -179,7 +236,7 @@ func (c *dbCursor) take(n int) []byte {
 func (c *dbCursor) u8() byte    { return c.take(1)[0] }
 func (c *dbCursor) u16() uint16 { return binary.BigEndian.Uint16(c.take(2)) }
 func (c *dbCursor) u32() uint32 { return binary.BigEndian.Uint32(c.take(4)) }
-func (c *dbCursor) u64() uint64 { return binary.LittleEndian.Uint64(c.take(8)) }
+func (c *dbCursor) u64() uint64 { return c.order.Uint64(c.take(8)) }
 
 func (c *dbCursor) message() *dbMessage {
 	m := &dbMessage{id: c.u64(), expires: int64(c.u64())}
@@ -189,7 +246,7 @@ func (c *dbCursor) message() *dbMessage {
 	c.u16() // the port at its source
 	m.publish.QoS, m.publish.Retain = mqtt.QoS(c.u8()), c.u8() != 0
 	m.source = string(c.take(source))
-	c.take(user)
+	m.user = string(c.take(user))
 	m.publish.Topic = string(c.take(name))
 	if payload > len(c.b) {
 		c.short = true

@@ -6,13 +6,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"gatewayd/mqtt"
 	"gatewayd/store"
@@ -24,7 +29,7 @@ func newStoreImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Take over a mosquitto.db: retained messages, sessions and their queues",
-		Long: `import reads a mosquitto.db (Mosquitto 1.6 to 2.1) and puts what it holds into the
+		Long: `import reads a mosquitto.db (Mosquitto 1.0 to 2.1) and puts what it holds into the
 store of a gateway that is not running. Sessions and retained messages that the
 store has already stay as they are. FILE is only read.`,
 		Args: cobra.ExactArgs(1),
@@ -45,12 +50,8 @@ store has already stay as they are. FILE is only read.`,
 			if _, err := dataFolder(c); err != nil {
 				return err
 			}
-			s, err := store.Open(dir, storeOptions(c, slog.New(slog.DiscardHandler)))
+			done, err := importInto(cmd.Context(), dir, storeOptions(c, slog.New(slog.DiscardHandler)), db, time.Now())
 			if err != nil {
-				return storeFault(dir, err)
-			}
-			done, err := importDB(cmd.Context(), s, db, time.Now())
-			if err = errors.Join(err, s.Close()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
@@ -59,6 +60,103 @@ store has already stay as they are. FILE is only read.`,
 	}
 	flags.add(cmd)
 	return cmd
+}
+
+// importInto takes db over into the store in dir, wholly or not at all: it works on
+// a copy, which takes the store's place when it is whole.
+func importInto(ctx context.Context, dir string, o store.Options, db *mosquittoDB, now time.Time) (done imported, err error) {
+	at := dir + ".import"
+	if err := os.RemoveAll(at); err != nil { // of an import that was killed
+		return done, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(at))
+		}
+	}()
+	names, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return done, err
+	}
+	if len(names) > 0 {
+		s, err := store.Open(dir, o) // nobody else has it
+		if err == nil {
+			err = s.Close()
+		}
+		if err == nil {
+			err = copyFolder(at, dir)
+		}
+		if err != nil {
+			return done, storeFault(dir, err)
+		}
+	}
+	s, err := store.Open(at, o)
+	if err != nil {
+		return done, storeFault(dir, err)
+	}
+	done, err = importDB(ctx, s, db, now)
+	if err = errors.Join(err, s.Close()); err != nil {
+		return done, err
+	}
+	return done, takePlace(at, dir)
+}
+
+// takePlace puts the folder at into the place of dir, which goes.
+func takePlace(at, dir string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, at, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+	switch {
+	case err == nil:
+		err = os.RemoveAll(at)
+	case errors.Is(err, os.ErrNotExist): // there was none
+		err = os.Rename(at, dir)
+	default: // a file system that cannot exchange
+		old := dir + ".before-import"
+		if err = os.Rename(dir, old); err == nil {
+			if err = os.Rename(at, dir); err == nil {
+				err = os.RemoveAll(old)
+			}
+		}
+	}
+	return errors.Join(err, syncFolder(filepath.Dir(dir)))
+}
+
+// copyFolder copies a folder of files and folders.
+func copyFolder(to, from string) error {
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(to, strings.TrimPrefix(path, from))
+		info, err := e.Info()
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir():
+			return os.Mkdir(name, info.Mode().Perm())
+		case !info.Mode().IsRegular():
+			return nil
+		}
+		src, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		dst, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, info.Mode().Perm())
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(dst, src)
+		return errors.Join(err, dst.Sync(), dst.Close())
+	})
+}
+
+// syncFolder makes a renaming durable.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // imported counts what was taken over and what was not.
@@ -225,6 +323,9 @@ func (im *importer) addRetained(ctx context.Context) error {
 			continue
 		}
 		m.Retain = true
+		if user := im.db.messages[id].user; user != "" {
+			m.Publisher += "\x00" + user + "\x00" // as the broker keeps whose it is
+		}
 		b.PutRetained(m)
 		if im.done.retained++; im.done.retained%importBatch == 0 {
 			if err := im.submit(ctx, &b); err != nil {
