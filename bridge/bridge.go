@@ -26,7 +26,7 @@ type Bridge struct {
 
 	// Of the goroutine that Run is on.
 	addresses addresses
-	levels    map[string]int // by address: the place in the ladder that worked
+	levels    map[string]int // by address: the place in the ladder that it refused all before
 	hung      map[string]int // by address: times it hung up without an answer
 	back      *backoff
 	// Of one connection's pump after the other.
@@ -314,25 +314,36 @@ func (b *Bridge) connect(ctx context.Context, link *broker.Link) (*conn, error) 
 }
 
 // attempt connects to one address, going down the ladder of protocols as far
-// as the centre makes it.
+// as the centre makes it. What the centre said no to is remembered. A hang-up
+// may have been a balancer's whose centre was away just then, so a level that
+// was reached by hang-ups alone is good for this connection only; next time one
+// hang-up is enough to come back to it.
 func (b *Bridge) attempt(ctx context.Context, a address) (*conn, error) {
 	ladder := b.o.ladder()
 	i := min(b.levels[a.text], len(ladder)-1)
+	hungUp := false
 	for {
 		c, err := b.try(ctx, a, ladder[i])
 		if err == nil {
-			b.levels[a.text], b.hung[a.text] = i, 0
+			b.hung[a.text] = 0
+			if hungUp {
+				b.hung[a.text] = 1
+			}
 			return c, nil
 		}
 		var refused *refusedError
 		switch {
 		case errors.As(err, &refused) && refused.code == mqtt.UnsupportedProtocolVersion:
+			if !hungUp {
+				b.levels[a.text] = i + 1
+			}
 		case errors.Is(err, errHungUp):
 			// Once may be the network; twice is how some brokers say that they
 			// do not know this protocol.
 			if b.hung[a.text]++; b.hung[a.text] < 2 {
 				return nil, err
 			}
+			hungUp = true
 		default:
 			return nil, err
 		}

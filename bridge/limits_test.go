@@ -20,13 +20,15 @@ func TestLadder(t *testing.T) {
 		o     Options
 		want  string
 		tries int // connections until it is found
+		again int // and the next time
 	}{
-		{"refuses 5 in 3.1.1's form", fakeOptions{only3: true}, Options{}, "3.1.1 as bridge", 2},
-		{"refuses 5 and the bit", fakeOptions{only3: true, noBit: true}, Options{}, "3.1.1", 3},
-		{"hangs up at 5", fakeOptions{hangUp5: true}, Options{}, "3.1.1 as bridge", 3},
-		{"without trying the bit", fakeOptions{only3: true}, Options{NoPrivate: true}, "3.1.1", 2},
-		{"3.1 without the bit", fakeOptions{noBit: true}, Options{Protocol: Only31}, "3.1", 2},
-		{"NATS is not asked for 5", fakeOptions{}, Options{Profile: NATS}, "3.1.1", 1},
+		{"refuses 5 in 3.1.1's form", fakeOptions{only3: true}, Options{}, "3.1.1 as bridge", 2, 1},
+		{"refuses 5 and the bit", fakeOptions{only3: true, noBit: true}, Options{}, "3.1.1", 3, 1},
+		{"hangs up at 5", fakeOptions{hangUp5: true}, Options{}, "3.1.1 as bridge", 3, 2},
+		{"hangs up at 5 and refuses the bit", fakeOptions{hangUp5: true, noBit: true}, Options{}, "3.1.1", 4, 3},
+		{"without trying the bit", fakeOptions{only3: true}, Options{NoPrivate: true}, "3.1.1", 2, 1},
+		{"3.1 without the bit", fakeOptions{noBit: true}, Options{Protocol: Only31}, "3.1", 2, 1},
+		{"NATS is not asked for 5", fakeOptions{}, Options{Profile: NATS}, "3.1.1", 1, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFake(t, tc.f)
@@ -43,11 +45,31 @@ func TestLadder(t *testing.T) {
 			b.mu.Lock()
 			b.conn.net.Close()
 			b.mu.Unlock()
-			eventually(t, 5*time.Second, "connects again", func() bool { return b.Status().Connects == 2 })
-			if n := f.conns.Load(); n != int64(tc.tries)+1 {
-				t.Errorf("%d connections after one more, want %d", n, tc.tries+1)
+			eventually(t, 20*time.Second, "connects again", func() bool { return b.Status().Connects == 2 })
+			if n := f.conns.Load(); n != int64(tc.tries+tc.again) {
+				t.Errorf("%d connections in all, want %d", n, tc.tries+tc.again)
 			}
 		})
+	}
+}
+
+// TestHangUpsAreForgotten: a balancer whose centre is away accepts and hangs up,
+// and the centre returns in the very attempt with a lower protocol. The next
+// connection is of MQTT 5 again.
+func TestHangUpsAreForgotten(t *testing.T) {
+	f := newFake(t, fakeOptions{accept: func(n int64) bool { return n > 2 }})
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{Addresses: []string{f.addr()}, Rules: outRule(1)})
+	waitConnected(t, b)
+	if p := b.Status().Protocol; p != "3.1.1 as bridge" {
+		t.Fatalf("protocol %s: the fault was not met", p)
+	}
+	b.mu.Lock()
+	b.conn.net.Close()
+	b.mu.Unlock()
+	eventually(t, 20*time.Second, "connects again", func() bool { return b.Status().Connects == 2 })
+	if p := b.Status().Protocol; p != "5.0" {
+		t.Errorf("protocol %s", p)
 	}
 }
 

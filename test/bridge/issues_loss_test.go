@@ -411,3 +411,38 @@ func TestThinEdge3185SessionsOfAListener(t *testing.T) {
 	}
 	c.expect("te/x", "while away")
 }
+
+// The network and the broker are killed in turn.
+func TestNanoMQ1741NetworkAndBroker(t *testing.T) {
+	t.Parallel()
+	c := newMosquitto(t, "max_inflight_messages 0")
+	there := newClient(t, c.addr, "there")
+	there.keeps = true
+	there.mustConnect().subscribe("a/#", 1)
+	line := newTap(t, c.addr)
+	dir := t.TempDir()
+	o := bridge.Options{Addresses: []string{line.addr()}, Rules: outward(1, "a/#")}
+	g := newGateway(t, dir)
+	b := g.bridge(o)
+	in(t, bridge.Connected, b) // its session is there: what was published before is not its business
+	n := 0
+	for range 3 {
+		g.publishMany("a/x", 1, n, 100)
+		line.cut()
+		g.publishMany("a/x", 1, n+100, 100)
+		drained(t, 30*time.Second, b)
+		there.close()
+		c.end(syscall.SIGTERM)
+		g.publishMany("a/x", 1, n+200, 100)
+		n += 300
+		b.stop()
+		g.stop()
+		c.start()
+		if err := there.connect(); err != nil {
+			t.Fatal(err)
+		}
+		g = newGateway(t, dir)
+		b = g.bridge(o)
+	}
+	eventually(t, time.Minute, fmt.Sprintf("%d messages arrive", n), func() bool { return len(there.received()) == n })
+}
