@@ -58,6 +58,7 @@ type Broker struct {
 	streams   streamSet
 	sys       sysState
 	stale     []store.SessionID // incarnations that restore found to be superseded
+	forgotten []string          // retained messages that restore found to be of class Memory now
 
 	loops     *loops
 	listeners []*listener
@@ -164,6 +165,11 @@ func (b *Broker) Run(ctx context.Context) error {
 		op.batch.Delete(cursorKey(key))
 		b.submitOrRetry(op)
 	}
+	for _, name := range b.forgotten {
+		op := b.newOp()
+		op.batch.DeleteRetained(name)
+		b.submitOrRetry(op)
+	}
 
 	var wg sync.WaitGroup
 	var once sync.Once
@@ -229,7 +235,7 @@ func (b *Broker) act(ctx context.Context) {
 		for i := range list {
 			op := list[i].op
 			op.err = list[i].r.Err
-			if op.err == nil && !list[i].r.Elided && op.msg != nil && len(op.to) > 0 {
+			if r := &list[i].r; op.err == nil && !r.Elided && !r.Lazy && op.msg != nil && len(op.to) > 0 {
 				if id := uint64(op.lastID()); id > b.durable.Load() {
 					b.durable.Store(id)
 				}

@@ -50,6 +50,9 @@ type Options struct {
 	// RetainMemory never writes the clients' retained messages: they are gone
 	// after a restart.
 	RetainMemory bool
+	// Durability gives topics a class of their own: the first filter that matches
+	// counts. What none names is of class Commit, retained messages as above.
+	Durability []Durability
 	// SysInterval is the time between two rounds of $SYS; 0: 10 s, negative: no
 	// $SYS.
 	SysInterval time.Duration

@@ -207,7 +207,7 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 	if !s.onlineLocked() || !s.takesMoreLocked() || !s.roomLocked() {
 		return false
 	}
-	if q.Message.QoS == 2 && q.QoS < 2 && q.ID > store.MessageID(b.durable.Load()) {
+	if q.Message.QoS == 2 && q.QoS < 2 && q.Message.Class == store.Commit && q.ID > store.MessageID(b.durable.Load()) {
 		return false // its publisher's hold is not durable yet
 	}
 	if !s.paceLocked(q.ID) {

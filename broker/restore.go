@@ -131,7 +131,12 @@ func (b *Broker) restore() error {
 			return nil
 		},
 		Retained: func(r *store.Message) error {
-			b.keepRetained(fromStore(r))
+			m := fromStore(r)
+			if b.opt().retainedClass(b.opt().classOf(m.Topic), m.QoS == 0, false) == store.Memory {
+				b.forgotten = append(b.forgotten, m.Topic) // from before its class was memory
+				return nil
+			}
+			b.keepRetained(m)
 			return nil
 		},
 	})

@@ -22,10 +22,11 @@ func (b *Broker) fillRetained(t *turn, op *pubOp, from origin) bool {
 	if !b.retainable(o.topic, len(o.view.Payload)) {
 		return false
 	}
-	if b.opt().RetainMemory {
+	class := b.opt().retainedClass(op.route.class, o.view.QoS == 0, from.lazy)
+	if class == store.Memory {
 		return false
 	}
-	lazy := o.view.QoS == 0 || from.lazy || b.opt().RetainLazy
+	lazy := class == store.Lazy
 	batch := &op.batch
 	if lazy && len(op.to) == 0 {
 		batch = &t.done
@@ -39,10 +40,6 @@ func (b *Broker) fillRetained(t *turn, op *pubOp, from origin) bool {
 		}
 		batch.DeleteRetained(o.topic)
 		return !lazy
-	}
-	class := store.Commit
-	if lazy {
-		class = store.Lazy
 	}
 	batch.PutRetained(o.keep().toStore(class))
 	return !lazy

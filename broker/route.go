@@ -14,6 +14,7 @@ type route struct {
 	topic   string
 	targets []target
 	groups  []*shareGroup
+	class   topicClass
 	// simple says that QoS 0 goes to all of them at QoS 0 or not at all.
 	simple bool
 }
@@ -72,7 +73,7 @@ func (t *turn) routeOf(name string) *route {
 func (t *turn) match(name string) *route {
 	b := t.b
 	b.treeMu.RLock()
-	r := &route{gen: b.gen.Load(), topic: name}
+	r := &route{gen: b.gen.Load(), topic: name, class: b.opt().classOf(name)}
 	t.matches = b.tree.AppendMatches(t.matches[:0], name)
 	b.treeMu.RUnlock()
 	r.simple = true

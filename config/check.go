@@ -30,6 +30,15 @@ var checks = map[string]func(s string) (problem, remedy string){
 		}
 		return plainText(s)
 	},
+	"filter": func(s string) (string, string) {
+		levels := strings.Split(s, "/")
+		for i, l := range levels {
+			if l != "#" && l != "+" && strings.ContainsAny(l, "+#") || l == "#" && i < len(levels)-1 {
+				return "is not a topic filter", "a + is a level of its own, a # the last one"
+			}
+		}
+		return plainText(s)
+	},
 	"address": checkAddress,
 	"remote":  checkRemote,
 	"mode": func(s string) (string, string) {

@@ -98,4 +98,5 @@ type Flight struct {
 type Receipt struct {
 	Err    error // nil: durable, or cancelled out
 	Elided bool  // nothing of it had to be written
+	Lazy   bool  // given before it is on the disk: all of it is of class Lazy
 }

@@ -185,7 +185,7 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 	due := now
 	switch {
 	case lazy && !sub.must:
-		s.completeLocked(sub, Receipt{})
+		s.completeLocked(sub, Receipt{Lazy: true})
 		sub.over = false // still to be written
 		due = now + s.opts.LazyInterval
 	case worth && wait <= s.opts.CommitDelay:

@@ -18,6 +18,20 @@ func explainConfig(out io.Writer, c *config.Config) {
 	}
 	if c.Store.Persistence {
 		p("Data is kept in %s; acknowledgements wait for the card (at most %s of gathering).", c.Gateway.DataDir, c.Store.CommitDelay)
+		for _, d := range c.Store.Durability {
+			switch d.Class {
+			case "lazy":
+				p("Messages under %s are acknowledged before they are on the card: a power cut may lose those of the last %s.", d.Filter, c.Store.LazyInterval)
+			case "memory":
+				p("Messages under %s are acknowledged and never written: a restart loses those that wait.", d.Filter)
+			}
+		}
+		switch c.Store.RetainedClass {
+		case "lazy":
+			p("Retained messages are acknowledged before they are on the card: a power cut may lose those of the last %s.", c.Store.LazyInterval)
+		case "memory":
+			p("Retained messages are never written: they are gone after a restart.")
+		}
 	} else {
 		p("Nothing is kept on disk: everything is gone at a restart.")
 	}

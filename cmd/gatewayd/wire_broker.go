@@ -12,6 +12,7 @@ import (
 	"gatewayd/broker"
 	"gatewayd/config"
 	"gatewayd/mqtt"
+	"gatewayd/store"
 )
 
 // brokerOptions turns the configuration into the broker's options, without
@@ -27,6 +28,7 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 		MaxRetained:       m.MaxRetainedMessages,
 		RetainLazy:        c.Store.RetainedClass == "lazy",
 		RetainMemory:      c.Store.RetainedClass == "memory",
+		Durability:        durability(c),
 		SysInterval:       m.SysInterval.D(),
 		ResponseInfo:      m.ResponseInformation,
 		ServerReference:   m.ServerReference,
@@ -36,6 +38,14 @@ func brokerOptions(c *config.Config, log *slog.Logger) broker.Options {
 		o.SysInterval = -1 // none
 	}
 	return o
+}
+
+func durability(c *config.Config) (list []broker.Durability) {
+	for _, d := range c.Store.Durability {
+		class := map[string]store.Class{"commit": store.Commit, "lazy": store.Lazy, "memory": store.Memory}[d.Class]
+		list = append(list, broker.Durability{Filter: d.Filter, Class: class})
+	}
+	return list
 }
 
 // brokerRules are what holds for the clients of one listener, or of all that do
