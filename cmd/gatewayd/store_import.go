@@ -402,22 +402,36 @@ func recipient(session store.SessionID, d dbDelivery) (store.Recipient, bool) {
 	return r, true
 }
 
-// subscribers are the sessions taken over that want a message.
+// subscribers are the sessions taken over that want a message, with what their
+// subscriptions ask for.
 func (im *importer) subscribers(m *dbMessage) []store.Recipient {
 	if m == nil {
 		return nil
 	}
-	best := map[store.SessionID]byte{}
+	const noLocal, asPublished = 4, 8
+	wants := map[store.SessionID]*store.Recipient{}
 	for _, s := range im.db.subs {
 		session, ok := im.sessions[s.client]
-		if ok && topic.ValidFilter(s.filter) == nil && topic.Match(s.filter, m.publish.Topic) {
-			best[session] = max(best[session], min(s.qos, byte(m.publish.QoS)))
+		if !ok || topic.ValidFilter(s.filter) != nil || !topic.Match(s.filter, m.publish.Topic) || s.options&noLocal != 0 && s.client == m.source {
+			continue
+		}
+		r := wants[session]
+		if r == nil {
+			r = &store.Recipient{Session: session}
+			wants[session] = r
+		}
+		r.QoS = max(r.QoS, min(s.qos, byte(m.publish.QoS)))
+		if s.options&asPublished != 0 && m.publish.Retain {
+			r.Options = 1
+		}
+		if s.id != 0 {
+			r.SubscriptionIDs = append(r.SubscriptionIDs, s.id)
 		}
 	}
 	var out []store.Recipient
-	for session, qos := range best {
-		if qos > 0 {
-			out = append(out, store.Recipient{Session: session, QoS: qos})
+	for _, r := range wants {
+		if r.QoS > 0 {
+			out = append(out, *r)
 		}
 	}
 	return out
