@@ -18,7 +18,8 @@ type startOptions struct {
 	transport  load.Transport // of a second listener, which the scenario uses
 	bridgeTo   string         // a bridge carries bench/bridge/# there
 	bridgeQoS  byte
-	debug      bool // gatewayd serves profiles
+	debug      bool  // gatewayd serves profiles
+	memory     int64 // of the control group it runs in, 0: none
 }
 
 type broker struct {
@@ -88,11 +89,27 @@ board: %s
 		conf += fmt.Sprintf("store: {retained_class: %s}\n", o.retained)
 	}
 	conf += os.Getenv("BENCH_GATEWAYD_CONFIG")
+	if o.memory > 0 {
+		if bin, err = confined(bin, dir, o.memory); err != nil {
+			return nil, err
+		}
+	}
 	p, err := peer.StartGatewayd(bin, dir, addr, conf)
 	if err == nil {
 		p.Alt, p.Web = second, fmt.Sprintf("127.0.0.1:%d", web)
 	}
 	return p, err
+}
+
+// confined is a program that enters a control group with so much memory and becomes bin there.
+func confined(bin, dir string, memory int64) (string, error) {
+	group, err := memoryGroup(memory)
+	if err != nil {
+		return "", err
+	}
+	script := filepath.Join(dir, "confined.sh")
+	text := fmt.Sprintf("#!/bin/sh\necho $$ > %q/cgroup.procs && exec %q \"$@\"\n", group, bin)
+	return script, os.WriteFile(script, []byte(text), 0o755)
 }
 
 // secondListener prepares a listener for TLS or WebSocket: its address and, for TLS, a fresh certificate.

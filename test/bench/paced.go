@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -83,7 +85,7 @@ func runAckLatency(e *env) error {
 	if err := offlineSession(e, "sleeper", "bench/ack", 1); err != nil {
 		return err
 	}
-	d := syncTimes(50, 4<<10)
+	d := syncTimes(100, 4<<10, 10*time.Millisecond) // a processor and a disk that were idle, as in what follows
 	e.percentiles("sync", d)
 	t := &traffic{e: e, qos: 1}
 	if err := t.publishers(1, func(p *publisher) {
@@ -153,12 +155,31 @@ func runOnline(e *env, t *traffic) error {
 	if err := e.loop.RunFor(500 * time.Millisecond); err != nil { // what the sessions themselves cost is not counted
 		return err
 	}
-	before := written(e.p.PID())
+	before, elided := written(e.p.PID()), e.counter("gatewayd_store_elided_total")
 	if err := slowAcks(e, t); err != nil {
 		return err
 	}
+	if e.b.name == "gatewayd" {
+		e.set("hit", 100*(e.counter("gatewayd_store_elided_total")-elided)/float64(t.sent()))
+	}
 	e.set("written", float64(written(e.p.PID())-before)/float64(t.sent()))
 	return nil
+}
+
+// counter reads one of gatewayd's metrics; 0 when there is none.
+func (e *env) counter(name string) (v float64) {
+	resp, err := http.Get("http://" + e.p.Web + "/metrics")
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			_, _ = fmt.Sscan(rest, &v)
+		}
+	}
+	return v
 }
 
 // written is the number of bytes the process has caused to be sent to storage.

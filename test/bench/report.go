@@ -276,7 +276,7 @@ func loadAverage() string {
 
 // syncProbe says what the disk allows: 64 KiB appended and synced, as a group commit does.
 func syncProbe() string {
-	d := syncTimes(100, 64<<10)
+	d := syncTimes(100, 64<<10, 0)
 	if len(d) == 0 {
 		return "unknown"
 	}
@@ -285,7 +285,7 @@ func syncProbe() string {
 }
 
 // syncTimes appends and syncs n times; nil when that fails.
-func syncTimes(n, size int) []time.Duration {
+func syncTimes(n, size int, pause time.Duration) []time.Duration {
 	dir, err := os.MkdirTemp("", "bench-disk-")
 	if err != nil {
 		return nil
@@ -299,6 +299,7 @@ func syncTimes(n, size int) []time.Duration {
 	buf := make([]byte, size)
 	var d []time.Duration
 	for range n {
+		time.Sleep(pause)
 		begun := time.Now()
 		if _, err := f.Write(buf); err != nil {
 			return nil

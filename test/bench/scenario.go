@@ -123,7 +123,14 @@ func once(s *scenario, b *broker, f flags) (map[string]float64, error) {
 		}
 		return nil, err
 	}
-	defer func() { e.p.Kill() }()
+	defer func() {
+		e.p.Kill()
+		if e.options.memory > 0 {
+			if group, err := memoryGroup(e.options.memory); err == nil {
+				_ = os.Remove(group)
+			}
+		}
+	}()
 	if err := s.run(e); err != nil {
 		if e.p.Exited() {
 			err = errors.Join(err, fmt.Errorf("%s has died: %s", b.name, lastLines(e.p.Output(), 5)))

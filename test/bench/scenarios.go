@@ -45,7 +45,7 @@ var scenarios = []*scenario{
 		metrics: []metric{
 			{"ack50", "p50, µs", "%.0f", 0, true},
 			{"ack99", "p99, µs", "%.0f", 0, true},
-			{"sync50", "a 4 KiB append and sync just before, p50, µs", "%.0f", 0, true},
+			{"sync50", "a 4 KiB append and sync at the same pace just before, p50, µs", "%.0f", 0, true},
 			{"syncs", "p50 in syncs", "%.1f", 2, true},
 		},
 		options: startOptions{persistent: true},
@@ -66,6 +66,7 @@ func onlineScenario(name string, rtt time.Duration) *scenario {
 		metrics: []metric{
 			{"ack50", "acknowledged p50, µs", "%.0f", 0, true},
 			{"ack99", "acknowledged p99, µs", "%.0f", 0, true},
+			{"hit", "never written, % of the messages", "%.1f", 0, false},
 			{"written", "written to disk, bytes a message", "%.1f", 0, true},
 		},
 		options: startOptions{persistent: true},
