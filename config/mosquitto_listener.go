@@ -153,8 +153,15 @@ func (m *mosquitto) addListener(l mosquittoListener) {
 	default:
 		out.Address = ":" + l.port
 	}
+	if problem, remedy := checkAddress(out.Address); problem != "" {
+		m.fail(remedy, "%q %s", out.Address, problem)
+		return
+	}
 	if l.WebSocket {
 		out.Path = "/"
+	}
+	if l.ProxyProtocol && l.cert == "" && l.identity != "" {
+		out.ProxyIdentity = l.identity // the proxy says whose certificate it saw
 	}
 	m.limits(&out.Limits, l)
 	m.listenerTLS(&out, l, path)

@@ -94,7 +94,7 @@ func init() { // the functions refer to the map's owner
 		"listener_allow_anonymous":      (*mosquitto).listenerAnonymous,
 		"use_username_as_clientid":      truthInto(func(m *mosquitto) *bool { return &m.current().UseUsernameAsClientID }),
 		"enable_proxy_protocol":         (*mosquitto).proxyProtocol,
-		"proxy_protocol_v2_require_tls": lostWhenTrue("let the proxy refuse what is not TLS"),
+		"proxy_protocol_v2_require_tls": truthInto(func(m *mosquitto) *bool { return &m.current().ProxyRequireTLS }),
 		// TLS of listeners
 		"cafile":                          func(m *mosquitto, v string) { m.current().cafile = m.path(v) },
 		"capath":                          func(m *mosquitto, v string) { m.current().capath = m.path(v) },

@@ -180,3 +180,11 @@ func TestMosquittoOfDebian(t *testing.T) {
 		}
 	}
 }
+
+// Where a proxy ends TLS, the user name comes from the certificate it saw.
+func TestMosquittoProxyIdentity(t *testing.T) {
+	c, _ := convert(t, "2.1", conf("listener 1883\nenable_proxy_protocol 2\nuse_identity_as_username true\nproxy_protocol_v2_require_tls true\n"))
+	if l := c.Listeners[0]; !l.ProxyProtocol || l.ProxyIdentity != "cn" || !l.ProxyRequireTLS {
+		t.Errorf("%+v", l)
+	}
+}

@@ -16,6 +16,7 @@ const (
 	confListener = "per_listener_settings true\nlistener 1883\n%s\n"
 	confTLS      = "listener 8883\ncertfile /c/server.crt\nkeyfile /c/server.key\ncafile /c/ca.crt\nrequire_certificate true\n%s\n"
 	confPSK      = "listener 1883\nlistener 8884\n%s\n"
+	confProxy    = "listener 1883\nenable_proxy_protocol 2\n%s\n"
 	confWS       = "listener 9001\nprotocol websockets\n%s\n"
 	confPlugin   = "plugin /usr/lib/mosquitto_password_file.so\n%s\nlistener 1883\n"
 	confBridge   = "listener 1883\nconnection c\naddress h\ntopic a/# both 1\n%s\n"
@@ -101,7 +102,7 @@ var mosquittoTable = []struct{ since, conf, line string }{
 	{"", confListener, "mount_point site/"},
 	{"", confBare, "port 1884"},
 	{"", confListener, "protocol websockets"},
-	{"2.1", confListener, "proxy_protocol_v2_require_tls true"},
+	{"2.1", confProxy, "proxy_protocol_v2_require_tls true"},
 	{"", confListener, "socket_domain ipv6"},
 	{"", confListener, "use_username_as_clientid true"},
 	{"2.1", confWS, "websockets_origin https://panel.example"},
