@@ -205,7 +205,7 @@ func printStatus(w io.Writer, s *web.Status) {
 		}
 		var values []string
 		for _, r := range x.Readings {
-			values = append(values, fmt.Sprintf("%s %g %s", r.Quantity, r.Value, r.Unit))
+			values = append(values, fmt.Sprintf("%s %s %s", r.Quantity, r.Number(), r.Unit))
 		}
 		p("sensor %s: %s", x.Name, strings.Join(values, ", "))
 	}
