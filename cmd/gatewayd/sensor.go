@@ -24,7 +24,7 @@ func newSensor() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newSensorList(), newSensorScan(), newSensorRead())
+	cmd.AddCommand(newSensorList(), newSensorScan(), newSensorRead(), newSensorCalibrate())
 	return cmd
 }
 
