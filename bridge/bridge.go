@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type Bridge struct {
 	levels    map[string]int // by address: the place in the ladder that it refused all before
 	hung      map[string]int // by address: times it hung up without an answer
 	back      *backoff
+	dial      func(context.Context, address, *Options) (net.Conn, error)
 	// Of one connection's pump after the other.
 	known struct {
 		unsubscribed bool
@@ -57,6 +59,7 @@ func New(o Options, b *broker.Broker) (*Bridge, error) {
 		o: o, demands: o.Profile.demands(), broker: b, log: o.Log.With("bridge", o.Name),
 		changed: make(chan struct{}, 1), levels: map[string]int{}, hung: map[string]int{},
 		back:  newBackoff(o.RestartBase, o.RestartCap, o.RestartStable),
+		dial:  dial,
 		state: Stopped, since: time.Now(), wanted: o.Start == Once,
 	}
 	br.storm = newStorm(o.Rules, o.StormRate, br.log)
@@ -358,7 +361,7 @@ func (b *Bridge) attempt(ctx context.Context, a address) (*conn, error) {
 func (b *Bridge) try(ctx context.Context, a address, l level) (*conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.o.ConnectTimeout, errors.New("no connection in time"))
 	defer cancel()
-	nc, err := dial(ctx, a, &b.o)
+	nc, err := b.dial(ctx, a, &b.o)
 	if err != nil {
 		return nil, err
 	}

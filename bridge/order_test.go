@@ -289,7 +289,7 @@ func outOfOrder(t *testing.T, seed uint64, lanes Lanes, forgets bool) {
 	}
 	b, stop := g.bridge(o)
 	defer stop()
-	eventually(t, 20*time.Second, "the bridge has subscribed here", func() bool { return b.Status().State != Stopped })
+	eventually(t, 60*time.Second, "the bridge has subscribed here", func() bool { return b.Status().State != Stopped })
 	var pubs sync.WaitGroup
 	for n := range topics {
 		pace := rand.New(rand.NewPCG(seed, uint64(10+n)))

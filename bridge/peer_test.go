@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -223,7 +224,7 @@ func (g *gateway) bridge(o Options) (b *Bridge, stop func()) {
 func waitConnected(t testing.TB, bridges ...*Bridge) {
 	t.Helper()
 	for _, b := range bridges {
-		eventually(t, 20*time.Second, b.Name()+" connects", func() bool { return b.Status().State == Connected })
+		eventually(t, 60*time.Second, b.Name()+" connects", func() bool { return b.Status().State == Connected })
 	}
 }
 
@@ -430,6 +431,26 @@ func (n *node) messages() []mqtt.Message {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return append([]mqtt.Message(nil), n.got...)
+}
+
+// distinct counts the different messages of topics with that beginning.
+func (n *node) distinct(prefix string) int {
+	seen := map[string]bool{}
+	for _, m := range n.messages() {
+		if strings.HasPrefix(m.Topic, prefix) {
+			seen[m.Topic+" "+string(m.Payload)] = true
+		}
+	}
+	return len(seen)
+}
+
+// breakLine ends the connection to the centre, if there is one, as a network does.
+func (b *Bridge) breakLine() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.conn != nil {
+		b.conn.net.Close()
+	}
 }
 
 // expect waits for a message with that topic and payload.

@@ -38,10 +38,10 @@ func TestMosquitto1040RetainedReconcile(t *testing.T) {
 	}
 	watch := newNode(t, c.addr, "watch").mustConnect()
 	watch.subscribe("a/#", mqtt.Options(1)|mqtt.OptionRetainAsPublished)
-	eventually(t, 5*time.Second, "all values are there", func() bool { return len(retainedAt(t, c, "first")) == 60 })
+	eventually(t, 60*time.Second, "all values are there", func() bool { return len(retainedAt(t, c, "first")) == 60 })
 
 	b.Pause()
-	eventually(t, 5*time.Second, "paused", func() bool { return b.Status().State == Paused })
+	eventually(t, 60*time.Second, "paused", func() bool { return b.Status().State == Paused })
 	for q := range mqtt.QoS(3) {
 		for i := range 10 {
 			g.publish(fmt.Sprintf("a/%d/%d", q, i), "meanwhile", 0, true)
@@ -55,7 +55,7 @@ func TestMosquitto1040RetainedReconcile(t *testing.T) {
 	b.Resume()
 	waitConnected(t, b)
 	var got map[string]string
-	eventually(t, 5*time.Second, "the centre is as we are", func() bool {
+	eventually(t, 60*time.Second, "the centre is as we are", func() bool {
 		got = retainedAt(t, c, fmt.Sprint("again", time.Now().UnixNano()))
 		return len(got) == 45 && b.Status().QueueMessages == 0
 	})
@@ -88,14 +88,14 @@ func TestRetainedLostInADeadLink(t *testing.T) {
 	b, _ := g.bridge(Options{Addresses: []string{w.addr()}, Keepalive: time.Second, Rules: []Rule{{Filter: "a/#", Direction: Out}}})
 	waitConnected(t, b)
 	g.publish("a/x", "before", 0, true)
-	eventually(t, 5*time.Second, "the value is there", func() bool { return retainedAt(t, c, "first")["a/x"] == "before" })
+	eventually(t, 60*time.Second, "the value is there", func() bool { return retainedAt(t, c, "first")["a/x"] == "before" })
 	w.hole.Store(true)
 	g.publish("a/x", "into the hole", 0, true)
-	eventually(t, 10*time.Second, "the dead link is noticed", func() bool { return b.Status().State != Connected })
+	eventually(t, 60*time.Second, "the dead link is noticed", func() bool { return b.Status().State != Connected })
 	w.cut()
 	w.hole.Store(false)
 	waitConnected(t, b)
-	eventually(t, 5*time.Second, "the value arrives", func() bool { return retainedAt(t, c, "second")["a/x"] == "into the hole" })
+	eventually(t, 60*time.Second, "the value arrives", func() bool { return retainedAt(t, c, "second")["a/x"] == "into the hole" })
 }
 
 func TestReconcileOverflow(t *testing.T) {

@@ -127,7 +127,7 @@ func TestTLS(t *testing.T) {
 	b, _ := g.bridge(Options{Addresses: []string{"mqtts://" + addr}, Rules: outRule(1), TLS: func() (*tls.Config, error) {
 		return &tls.Config{RootCAs: ca.pool, ServerName: "centre.example", NextProtos: []string{"x-amzn-mqtt-ca"}, Certificates: []tls.Certificate{*cert.Load()}}, nil
 	}})
-	eventually(t, 5*time.Second, "a refusal", func() bool { return b.Status().LastError != "" })
+	eventually(t, 60*time.Second, "a refusal", func() bool { return b.Status().LastError != "" })
 	good := ca.issue(t, "gw-hall", time.Hour)
 	cert.Store(&good)
 	crosses(t, g, b, there, "tls")
@@ -141,11 +141,11 @@ func TestTLS(t *testing.T) {
 	wrong, _ := g.bridge(Options{Name: "wrong", Addresses: []string{"mqtts://" + addr}, Rules: outRule(1), TLS: func() (*tls.Config, error) {
 		return &tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{good}}, nil // the address is no name of the certificate
 	}})
-	eventually(t, 5*time.Second, "a refusal", func() bool { return strings.Contains(wrong.Status().LastError, "certificate") })
+	eventually(t, 60*time.Second, "a refusal", func() bool { return strings.Contains(wrong.Status().LastError, "certificate") })
 	broken, _ := g.bridge(Options{Name: "broken", Addresses: []string{addr}, Rules: outRule(1), TLS: func() (*tls.Config, error) {
 		return nil, errors.New("read ca.crt: no such file")
 	}})
-	eventually(t, 5*time.Second, "the file is named", func() bool { return strings.Contains(broken.Status().LastError, "ca.crt") })
+	eventually(t, 60*time.Second, "the file is named", func() bool { return strings.Contains(broken.Status().LastError, "ca.crt") })
 }
 
 func TestWebSocket(t *testing.T) {
@@ -213,7 +213,7 @@ func TestProxies(t *testing.T) {
 			}
 			stop()
 			refused, stop := g.bridge(Options{Name: tc.scheme + "2", Proxy: tc.scheme + "://me:wrong@" + l.Addr().String(), Addresses: []string{c.addr}, Rules: outRule(1)})
-			eventually(t, 5*time.Second, "a refusal", func() bool { return refused.Status().LastError != "" })
+			eventually(t, 60*time.Second, "a refusal", func() bool { return refused.Status().LastError != "" })
 			if e := refused.Status().LastError; strings.Contains(e, "wrong") {
 				t.Errorf("the password is in the error: %s", e)
 			}

@@ -52,7 +52,7 @@ bridges:
 	g := start(t, "gatewayd", n.near, "127.0.0.1:1883", filepath.Join(dir, "g.log"), bin, "run", "-c", filepath.Join(dir, "g.yaml"))
 	connects := func() int { return strings.Count(g.Output(), `msg="bridge connected"`) }
 	attempts := func() int { return connects() + strings.Count(g.Output(), `msg="bridge is not connected"`) }
-	eventually(t, 30*time.Second, "the bridge is connected", func() bool { return connects() == 1 })
+	eventually(t, 60*time.Second, "the bridge is connected", func() bool { return connects() == 1 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), pick(4*time.Minute, 20*time.Minute))
 	defer cancel()
@@ -95,8 +95,9 @@ bridges:
 		}
 		t.Logf("%-26s %5.1f s: local p99 %8v, %5.2f of quiet; worst %8v of %d; p99 of a gateway without a bridge %8v; %d attempts to connect", name, time.Since(at).Seconds(),
 			p99.Round(10*time.Microsecond), float64(p99)/float64(quiet), worst.Round(10*time.Microsecond), count, noise.Round(10*time.Microsecond), attempts()-from)
-		// Wide, since other work shares the machine; the figure is what counts.
-		if limit := 20*max(quiet, noise) + 500*time.Millisecond; p99 > limit {
+		// Twice the quiet value, or what the machine does to a gateway without a bridge. The short form runs beside other tests, where
+		// the figure is for reading only.
+		if limit := 2 * max(quiet, noise); pick(0, 1) == 1 && p99 > limit {
 			t.Errorf("%s: local clients had a p99 of %v, quiet %v, without a bridge %v", name, p99, quiet, noise)
 		}
 		if limit := 3 + int(time.Since(at)/(500*time.Millisecond)); attempts()-from > limit {
@@ -165,7 +166,7 @@ func start(t testing.TB, name, ns, addr, log string, argv ...string) *peer.Proce
 			t.Logf("the end of the log of %s:\n%s", name, out[max(0, len(out)-4000):])
 		}
 	})
-	eventually(t, 30*time.Second, name+" listens", func() bool {
+	eventually(t, 60*time.Second, name+" listens", func() bool {
 		c, err := dialer(ns, addr)(t.Context())
 		if err == nil {
 			c.Close()

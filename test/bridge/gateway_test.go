@@ -159,7 +159,7 @@ func eventually(t testing.TB, within time.Duration, what string, ok func() bool)
 func in(t testing.TB, state bridge.State, bridges ...*joined) {
 	t.Helper()
 	for _, b := range bridges {
-		eventually(t, 30*time.Second, b.Name()+" is "+string(state), func() bool { return b.Status().State == state })
+		eventually(t, 60*time.Second, b.Name()+" is "+string(state), func() bool { return b.Status().State == state })
 	}
 }
 

@@ -255,7 +255,7 @@ func TestHAProxyHealthCheck(t *testing.T) {
 	in(t, bridge.Connected, j)
 	there := listen(t, c.addr, "there", 1, "a/#")
 	n := 0
-	eventually(t, 30*time.Second, "messages reach the gatewayd", func() bool {
+	eventually(t, 60*time.Second, "messages reach the gatewayd", func() bool {
 		n++
 		g.publish("a/x", fmt.Sprint(n), 1, false)
 		time.Sleep(100 * time.Millisecond)

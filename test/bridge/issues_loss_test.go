@@ -100,9 +100,9 @@ func TestMosquitto3728SweptAtStart(t *testing.T) {
 	o := bridge.Options{Addresses: []string{s.addr()}, ConnectTimeout: time.Second, Rules: outward(1, "a/#")}
 	g := newGatewayWith(t, dir, rules)
 	b := g.bridge(o)
-	eventually(t, 20*time.Second, "the bridge's session is there", func() bool { return b.log.String() != "" || b.Status().State == bridge.Connecting })
+	eventually(t, 60*time.Second, "the bridge's session is there", func() bool { return b.log.String() != "" || b.Status().State == bridge.Connecting })
 	g.publishMany("a/x", 1, 0, 100)
-	eventually(t, 20*time.Second, "they wait", func() bool { return b.Status().QueueMessages == 100 })
+	eventually(t, 60*time.Second, "they wait", func() bool { return b.Status().QueueMessages == 100 })
 	b.stop()
 	g.stop()
 	time.Sleep(2500 * time.Millisecond)
@@ -156,7 +156,7 @@ func TestMosquitto3472OfflineToAWS(t *testing.T) {
 	s := newScripted(t)
 	g := newGateway(t, t.TempDir())
 	b := g.bridge(bridge.Options{Profile: bridge.AWS, Addresses: []string{s.addr()}, ConnectTimeout: 200 * time.Millisecond, Rules: outward(1, "a/#")})
-	eventually(t, 20*time.Second, "a failed attempt", func() bool { return b.Status().LastError != "" })
+	eventually(t, 60*time.Second, "a failed attempt", func() bool { return b.Status().LastError != "" })
 	for i := range 20 {
 		g.publish("a/x", fmt.Sprint(i), 1, false)
 		time.Sleep(20 * time.Millisecond)
@@ -179,7 +179,7 @@ func TestMosquitto1301StartWithoutCentre(t *testing.T) {
 	c.end(syscall.SIGTERM)
 	g := newGateway(t, t.TempDir())
 	b := g.bridge(bridge.Options{Addresses: []string{c.addr}, Rules: outward(1, "a/#")})
-	eventually(t, 20*time.Second, "a failed attempt", func() bool { return b.Status().LastError != "" })
+	eventually(t, 60*time.Second, "a failed attempt", func() bool { return b.Status().LastError != "" })
 	g.publishMany("a/x", 1, 0, 100)
 	c.start()
 	drained(t, 30*time.Second, b)
@@ -232,7 +232,7 @@ func undisturbed(t *testing.T, draining bool) {
 		ping(done.Load)
 	}
 	t.Logf("%d pings meanwhile, the longest %v", pings, worst.Round(10*time.Microsecond))
-	if worst > 5*time.Second || pings < 5 { // a frozen broker; busy machines have their hiccups
+	if worst > time.Minute || pings < 5 { // a frozen broker; busy machines have their hiccups
 		t.Errorf("%d pings, the longest took %v", pings, worst)
 	}
 }
@@ -302,10 +302,10 @@ func TestNanoMQ2432LinkDiesWhileResending(t *testing.T) {
 		line.set(tr)
 		b.Resume()
 		<-tr.sprung
-		eventually(t, 20*time.Second, "the link is gone", func() bool { return b.Status().State != bridge.Connected })
+		eventually(t, 60*time.Second, "the link is gone", func() bool { return b.Status().State != bridge.Connected })
 	}
 	b.Resume()
-	eventually(t, 30*time.Second, "500 messages arrive", func() bool { return len(there.received()) == 500 })
+	eventually(t, 60*time.Second, "500 messages arrive", func() bool { return len(there.received()) == 500 })
 }
 
 // sigkill queues at a gateway without a centre and kills it: what was acknowledged is there after the start.
@@ -369,7 +369,7 @@ func TestEMQX2383FaultsBehindAProxy(t *testing.T) {
 		g.publishMany("a/x", 1, n+50, 50)
 		n += 100
 	}
-	eventually(t, 30*time.Second, fmt.Sprintf("%d messages arrive", n), func() bool { return len(there.received()) == n })
+	eventually(t, 60*time.Second, fmt.Sprintf("%d messages arrive", n), func() bool { return len(there.received()) == n })
 }
 
 // Far more than a window comes while the link is there but dead: storing does not stop.

@@ -56,7 +56,7 @@ func newKilled(t *testing.T, c *centre) *killed {
 	<-k.there.Ready()
 	<-k.here.Ready()
 	// What is said before the bridge has subscribed at the centre is nobody's.
-	eventually(t, 30*time.Second, "the bridge has subscribed", func() bool { return k.tap.counted(down, mqtt.SUBACK) > 0 })
+	eventually(t, 60*time.Second, "the bridge has subscribed", func() bool { return k.tap.counted(down, mqtt.SUBACK) > 0 })
 	for _, p := range []*sequence.Publisher{k.up, k.down} {
 		k.publishers.Go(func() { p.Run(k.ctx, k.stop) })
 	}

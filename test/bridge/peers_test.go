@@ -33,7 +33,7 @@ func TestTwoCentresHash(t *testing.T) {
 	}
 	for _, c := range all[1:] { // until messages cross both bridges
 		n := 0
-		eventually(t, 30*time.Second, "messages of "+c.id+" cross", func() bool {
+		eventually(t, 60*time.Second, "messages of "+c.id+" cross", func() bool {
 			n++
 			c.publish("probe/"+c.id, fmt.Sprint(n), 1, false)
 			time.Sleep(50 * time.Millisecond)
@@ -118,7 +118,7 @@ func TestFailoverPair(t *testing.T) {
 		c.Close()
 	}
 	primary.start()
-	eventually(t, 30*time.Second, "back at the primary", func() bool {
+	eventually(t, 60*time.Second, "back at the primary", func() bool {
 		s := b.Status()
 		return s.Address == primary.addr && s.State == bridge.Connected
 	})

@@ -41,9 +41,9 @@ func TestConnackLost(t *testing.T) {
 				Rules: []bridge.Rule{{Filter: "down/#", Direction: bridge.In, QoS: 1}}})
 			in(t, bridge.Connected, b)
 			s.cut()
-			eventually(t, 20*time.Second, "connected again", func() bool { return b.Status().Connects == 2 })
+			eventually(t, 60*time.Second, "connected again", func() bool { return b.Status().Connects == 2 })
 			if tc.answer {
-				eventually(t, 20*time.Second, "a third connection", func() bool { return s.conns.Load() == 3 })
+				eventually(t, 60*time.Second, "a third connection", func() bool { return s.conns.Load() == 3 })
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
