@@ -237,7 +237,11 @@ func (b *Bridge) up(c *conn, window int) {
 	b.count.connects.Add(1)
 	b.mu.Lock()
 	b.conn = c
+	paused := b.paused
 	b.mu.Unlock()
+	if paused { // while the connection was being made, when Pause saw none to end
+		c.fail(fmt.Errorf("%w: paused", errLeave))
+	}
 	b.enter(Connected, nil)
 	b.log.Info("bridge connected", "remote", c.addr.text, "protocol", c.level.String(),
 		"session_present", c.limits.sessionPresent, "window", window)
