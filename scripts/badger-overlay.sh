@@ -246,6 +246,15 @@ correct badger/table/builder.go '	"errors"
 	"io"
 '
 
+# What a table builder took beyond its first buffer, because blocks were not full, was twice as much and kept for good.
+correct ristretto/z/allocator.go '	pageSize := 2 * len(a.buffers[bufIdx-1])
+' '	pageSize := 2 * len(a.buffers[bufIdx-1])
+	if bufIdx == 1 && pageSize > 2<<20 {
+		pageSize /= 2
+	}
+'
+correct ristretto/z/allocator.go 'a.TrimTo(400 << 20)' 'a.TrimTo(len(a.buffers[0]) + 1)'
+
 # A table's index is some kilobytes; three megabytes for each table kept the collector busy.
 correct badger/table/builder.go 'fbs.NewBuilder(3 << 20)' 'fbs.NewBuilder(16 << 10)'
 
