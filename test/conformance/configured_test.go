@@ -155,3 +155,39 @@ func TestMountPoint(t *testing.T) {
 	connect(t, addr, options{}).publish(msg{topic: "room", payload: "m"})
 	a.expect("room", "m", 0)
 }
+
+// TestRetainLimits: retained messages are forgotten in time, and there are no more of them than allowed.
+func TestRetainLimits(t *testing.T) {
+	t.Parallel()
+	addr := configured(t, "mqtt: {retain_expiry_interval: 1s, max_retained_messages: 2}\n")
+	c := connect(t, addr, options{v: 5})
+	for _, name := range []string{"r/1", "r/2"} {
+		c.publish(msg{topic: name, payload: "m", qos: 1, retain: true})
+	}
+	c.send(msg{topic: "r/3", payload: "m", qos: 1, retain: true})
+	c.want(tPuback)
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		late := connect(t, addr, options{})
+		late.subscribe(sub{"r/#", 0})
+		late.write([]byte{tPingreq << 4, 0})
+		n := 0
+		for p, err := late.recv(patience); ; p, err = late.recv(patience) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.typ == tPingresp {
+				break
+			}
+			if n++; p.topic == "r/3" || n > 2 {
+				t.Errorf("got %v", p)
+			}
+		}
+		late.bye()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("they are not forgotten")
+		}
+	}
+}

@@ -255,8 +255,45 @@ func TestEachListenerItsOwn(t *testing.T) {
 				t.Errorf("got %v", c.ack)
 			}
 		}},
-		{"set_tcp_nodelay: false", func(t *testing.T, addr string, special bool) {
-			connect(t, addr, options{}).still()
+		{"max_queued_messages: 2, queue_full: latest_per_topic", func(t *testing.T, addr string, special bool) {
+			id := unique("q")
+			a := connect(t, addr, persistent(4, id))
+			a.subscribe(sub{id + "/#", 1})
+			a.bye()
+			b := connect(t, addr, options{})
+			for i, p := range []string{"1", "2", "3", "4"} {
+				b.publish(msg{topic: fmt.Sprint(id, "/", i%2), payload: p, qos: 1})
+			}
+			got := strings.Join(connect(t, addr, persistent(4, id)).collect(300*time.Millisecond), "")
+			if want := map[bool]string{true: "34", false: "1234"}[special]; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}},
+		{"max_message_size: 100", func(t *testing.T, addr string, special bool) {
+			topic := unique("t")
+			c := connect(t, addr, options{v: 5})
+			c.subscribe(sub{topic, 1})
+			c.send(msg{topic: topic, payload: strings.Repeat("x", 101), qos: 1})
+			if special {
+				if p := c.want(tPuback); p.code != 0x95 && p.code != 0x97 && p.code != 0x80 {
+					t.Errorf("got %v", p)
+				}
+				c.still()
+				return
+			}
+			for range 2 { // PUBACK and the message, in either order
+				if p, err := c.recv(patience); err != nil || p.typ != tPuback && p.typ != tPublish {
+					t.Errorf("got %v, %v", p, err)
+				}
+			}
+		}},
+		{"mosquitto_answers: true", func(t *testing.T, addr string, special bool) {
+			c := connect(t, addr, options{v: 5})
+			c.write([]byte{tPublish << 4, 5, 0, 1, '#', 0, 'm'})
+			p := c.want(tDisconnect)
+			if _, told := p.props[pReasonString]; told == special {
+				t.Errorf("got %v", p)
+			}
 		}},
 	}
 	var more strings.Builder
