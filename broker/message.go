@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 
 	"gatewayd/mqtt"
@@ -77,18 +78,25 @@ func fromStore(s *store.Message) *message {
 }
 
 // digest tells two messages under one packet id apart; it survives restarts.
-// FNV-1a over the topic, the length and the first bytes of the payload.
+// FNV-1a over the topic, the length and the first bytes of the payload, eight
+// bytes at a step; the shift brings the high bits down, where the next step's
+// multiplication spreads them.
 func digest(topic string, payload []byte) uint64 {
 	h := uint64(14695981039346656037)
-	step := func(c byte) { h = (h ^ uint64(c)) * 1099511628211 }
+	step := func(v uint64) {
+		h = (h ^ v) * 1099511628211
+		h ^= h >> 32
+	}
 	for i := range len(topic) {
-		step(topic[i])
+		step(uint64(topic[i]))
 	}
-	for n := len(payload); n > 0; n >>= 8 {
-		step(byte(n))
+	step(uint64(len(payload)))
+	rest := payload[:min(len(payload), 1024)]
+	for ; len(rest) >= 8; rest = rest[8:] {
+		step(binary.LittleEndian.Uint64(rest))
 	}
-	for _, c := range payload[:min(len(payload), 1024)] {
-		step(c)
+	for _, c := range rest {
+		step(uint64(c))
 	}
 	return h
 }
