@@ -111,8 +111,8 @@ func TestRemoteLimits(t *testing.T) {
 		t.Errorf("third: %+v", p[2])
 	}
 	eventually(t, 60*time.Second, "nothing waits", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Inflight == 0 })
-	if d := b.Status().Dropped["too_large"]; d != 1 {
-		t.Errorf("dropped: %v", b.Status().Dropped)
+	if s := b.Status(); len(s.Dropped) != 1 || s.Dropped["too_large"] != 1 || s.QoSLowered != 1 || s.RetainStripped != 1 {
+		t.Errorf("dropped %v, %d lowered, %d stripped", s.Dropped, s.QoSLowered, s.RetainStripped)
 	}
 }
 

@@ -139,6 +139,12 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 		p.recent.add(*d, p.now(), p.lastRead.Load())
 	}
 	p.b.count.out.Add(1)
+	if h.QoS < d.QoS {
+		p.b.count.lowered.Add(1)
+	}
+	if d.Retain && !p.limits.retain {
+		p.b.count.stripped.Add(1)
+	}
 	p.lastMessage.Store(p.now())
 	if d.Dup {
 		p.b.count.retried.Add(1)

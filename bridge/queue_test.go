@@ -14,14 +14,15 @@ import (
 // (mosquitto#1593, #2202), and the bridge goes on afterwards (mosquitto#2256).
 func TestMosquitto2256FullQueue(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		limit broker.QueueLimits
-		want  func(i int) bool // whether message i of 30 arrives
+		name   string
+		limit  broker.QueueLimits
+		want   func(i int) bool // whether message i of 30 arrives
+		reason string           // under which the others are counted
 	}{
-		{"drop oldest", broker.QueueLimits{Messages: 10, OnFull: broker.DropOldest}, func(i int) bool { return i >= 20 }},
-		{"drop newest", broker.QueueLimits{Messages: 10, OnFull: broker.DropNewest}, func(i int) bool { return i < 10 }},
-		{"latest per topic", broker.QueueLimits{Messages: 10, OnFull: broker.LatestPerTopic}, func(i int) bool { return i >= 20 }},
-		{"bytes", broker.QueueLimits{Bytes: 10 * 1100, OnFull: broker.DropOldest}, nil},
+		{"drop oldest", broker.QueueLimits{Messages: 10, OnFull: broker.DropOldest}, func(i int) bool { return i >= 20 }, "queue_full_oldest"},
+		{"drop newest", broker.QueueLimits{Messages: 10, OnFull: broker.DropNewest}, func(i int) bool { return i < 10 }, "queue_full_newest"},
+		{"latest per topic", broker.QueueLimits{Messages: 10, OnFull: broker.LatestPerTopic}, func(i int) bool { return i >= 20 }, "queue_full_topic"},
+		{"bytes", broker.QueueLimits{Bytes: 10 * 1100, OnFull: broker.DropOldest}, nil, "queue_full_oldest"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFake(t, fakeOptions{})
@@ -30,6 +31,13 @@ func TestMosquitto2256FullQueue(t *testing.T) {
 			eventually(t, 60*time.Second, "waits", func() bool { return b.Status().State == Waiting })
 			for i := range 30 {
 				g.publish(fmt.Sprintf("a/%d", i%10), fmt.Sprintf("%01000d", i), 1, false)
+			}
+			s := b.Status()
+			if len(s.Dropped) != 1 || s.Dropped[tc.reason] != uint64(30-s.QueueMessages) {
+				t.Errorf("%d of 30 wait, dropped %v", s.QueueMessages, s.Dropped)
+			}
+			if age := time.Since(time.UnixMilli(s.Oldest)); age < 0 || age > time.Minute {
+				t.Errorf("the oldest has waited for %v", age)
 			}
 			b.Resume()
 			waitConnected(t, b)
@@ -70,6 +78,9 @@ func TestMosquitto601AgeLimit(t *testing.T) {
 	eventually(t, 60*time.Second, "waits", func() bool { return b.Status().State == Waiting })
 	g.publish("a/x", "old", 1, false)
 	eventually(t, 60*time.Second, "the old one is dropped", func() bool { return b.Status().QueueMessages == 0 })
+	if d := b.Status().Dropped; len(d) != 1 || d["too_old"] != 1 {
+		t.Errorf("dropped %v", d)
+	}
 	b.Resume()
 	waitConnected(t, b)
 	g.publish("a/x", "new", 1, false) // goes at once, so its age does not matter

@@ -32,15 +32,19 @@ type Status struct {
 	SessionPresent bool              `json:"session_present"`
 	QueueMessages  int               `json:"queue_messages"`
 	QueueBytes     int64             `json:"queue_bytes"`
-	Oldest         int64             `json:"oldest_ms"` // time of origin of the oldest that waits; 0: none
+	Oldest         int64             `json:"oldest_ms"` // when the oldest that waits reached the gateway, ms of the wall clock; 0: none
 	Inflight       int               `json:"inflight"`
 	Out            uint64            `json:"messages_out"`
 	In             uint64            `json:"messages_in"`
+	OutRate        float64           `json:"out_per_second"` // over the last seconds
+	InRate         float64           `json:"in_per_second"`
 	Acked          uint64            `json:"messages_acked"`
 	Retried        uint64            `json:"messages_retried"`
 	BytesOut       uint64            `json:"bytes_out"`
 	BytesIn        uint64            `json:"bytes_in"`
 	Dropped        map[string]uint64 `json:"dropped,omitempty"` // by reason
+	QoSLowered     uint64            `json:"qos_lowered"`       // the centre's Maximum QoS is lower
+	RetainStripped uint64            `json:"retain_stripped"`   // the centre keeps no retained messages
 	Connects       uint64            `json:"connects"`
 	RoundTrip      time.Duration     `json:"round_trip"` // smoothed
 	CertDays       *float64          `json:"certificate_days,omitempty"`
@@ -49,9 +53,10 @@ type Status struct {
 
 // counters count since the process started.
 type counters struct {
-	out, in, acks, retried, bytesOut, bytesIn, connects atomic.Uint64
+	out, in, acks, retried, bytesOut, bytesIn, connects, lowered, stripped atomic.Uint64
 
-	rtt atomic.Int64 // ns, smoothed
+	rtt   atomic.Int64 // ns, smoothed
+	rates rates
 
 	mu    sync.Mutex // guards drops
 	drops map[string]uint64
@@ -93,15 +98,24 @@ func (b *Bridge) Status() Status {
 		}
 	}
 	if link != nil {
-		s.QueueMessages, s.QueueBytes, s.Oldest = link.Depth()
+		var oldest time.Time
+		s.QueueMessages, s.QueueBytes, oldest = link.Depth()
+		if !oldest.IsZero() {
+			s.Oldest = oldest.UnixMilli()
+		}
 		s.Inflight = link.Inflight()
 	}
 	s.Out, s.In, s.Acked, s.Retried = b.count.out.Load(), b.count.in.Load(), b.count.acks.Load(), b.count.retried.Load()
 	s.BytesOut, s.BytesIn, s.Connects = b.count.bytesOut.Load(), b.count.bytesIn.Load(), b.count.connects.Load()
+	s.QoSLowered, s.RetainStripped = b.count.lowered.Load(), b.count.stripped.Load()
 	s.RoundTrip = time.Duration(b.count.rtt.Load())
+	s.OutRate, s.InRate = b.count.rates.at(time.Now(), s.Out, s.In)
 	b.count.mu.Lock()
 	s.Dropped = maps.Clone(b.count.drops)
 	b.count.mu.Unlock()
+	if link != nil {
+		s.Dropped = addDrops(s.Dropped, link.Drops())
+	}
 	for i := range b.o.Rules {
 		if b.storm.cut(i) {
 			s.CutRules = append(s.CutRules, b.o.Rules[i].String())

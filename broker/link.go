@@ -51,6 +51,40 @@ type Link struct {
 	ready  []Delivery
 	qos0   int
 	closed bool
+	drops  LinkDrops
+}
+
+// LinkDrops is what a Link's session has lost since the process started, by
+// reason.
+type LinkDrops struct {
+	store.Drops
+	QoS0 uint64 // more than MaxQoS0 waited
+}
+
+// Drops says what was lost here.
+func (l *Link) Drops() LinkDrops {
+	l.s.mu.Lock()
+	d, key := l.drops, l.s.key
+	l.s.mu.Unlock()
+	if key != 0 {
+		q := l.b.store.Drops(key)
+		d.Oldest, d.Newest, d.Topic = q.Oldest, q.Newest, q.Topic
+		d.Age += q.Age
+		d.Expired += q.Expired
+	}
+	return d
+}
+
+// lostLocked counts a message that was not sent because it was too old, by the
+// queue's bound or its own. The caller holds the session's mutex.
+func (l *Link) lostLocked(age bool) {
+	switch {
+	case l == nil:
+	case age:
+		l.drops.Age++
+	default:
+		l.drops.Expired++
+	}
 }
 
 // Delivery is one step towards the remote.
@@ -231,9 +265,9 @@ func (l *Link) Subscriptions() []string {
 	return list
 }
 
-// Depth is what waits or is under way, and the receipt time in ms of the oldest
-// (on the broker's clock; 0: none).
-func (l *Link) Depth() (messages int, bytes int64, oldest int64) {
+// Depth is what waits or is under way, and when the oldest of it reached the
+// process, on the wall clock; zero when nothing waits.
+func (l *Link) Depth() (messages int, bytes int64, oldest time.Time) {
 	s := l.s
 	s.mu.Lock()
 	key := s.key
@@ -243,10 +277,14 @@ func (l *Link) Depth() (messages int, bytes int64, oldest int64) {
 	}
 	durable := s.durable()
 	s.mu.Unlock()
-	if key != 0 && durable {
-		return l.b.store.Depth(key)
+	if key == 0 || !durable {
+		return messages, bytes, oldest
 	}
-	return messages, bytes, 0
+	messages, bytes, received := l.b.store.Depth(key)
+	if received > 0 {
+		oldest = l.origin(received)
+	}
+	return messages, bytes, oldest
 }
 
 // Inflight is the number of deliveries handed out and not finished.

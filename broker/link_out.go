@@ -91,6 +91,7 @@ func (l *Link) take() (d Delivery, ok bool, err error) {
 func (l *Link) pushLocked(m *message, d *delivery, now int64) bool {
 	if d.qos == 0 {
 		if l.qos0 >= l.opts.MaxQoS0 {
+			l.drops.QoS0++
 			return false
 		}
 		l.qos0++

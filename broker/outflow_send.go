@@ -47,6 +47,9 @@ func (s *session) sendLaneLocked(t *turn, of lane) bool {
 			if d.msg.expired(t.now) && !d.tried || !s.sendFrameLocked(t, o, d) {
 				// Too large for the client, or too old: as if delivered.
 				t.counts.dropped++
+				if d.qos > 0 {
+					s.link.lostLocked(false)
+				}
 				s.finishLocked(t, i)
 				i--
 				continue

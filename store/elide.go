@@ -192,6 +192,7 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 		}
 		if s.memBytes+int64(m.size) > int64(s.opts.MaxMemory) {
 			s.meter.droppedNewest++
+			ss.drops.Newest++
 			continue
 		}
 		e := entry{id: id, size: m.size, qos: r.qos, options: r.options, subs: append([]uint32(nil), r.subs...)}

@@ -23,6 +23,26 @@ type Limits struct {
 	OnFull   OnFull
 }
 
+// Drops is what a session's queue has lost to its bounds since the process
+// started, by reason.
+type Drops struct {
+	Oldest  uint64 // made room
+	Newest  uint64 // found none
+	Topic   uint64 // replaced by a later one of its topic
+	Age     uint64 // over Limits.Age
+	Expired uint64 // its own life was over
+}
+
+// Drops returns a session's.
+func (s *Store) Drops(id SessionID) Drops {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ss := s.sessions[id]; ss != nil {
+		return ss.drops
+	}
+	return Drops{}
+}
+
 // SetLimits bounds a session's queue. It holds until the next SetLimits; a
 // restart forgets it. Messages handed out by Queue or sent at once are not
 // counted. With LatestPerTopic, a message queued before SetLimits is not known
@@ -62,10 +82,12 @@ func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessa
 		switch ss.limits.OnFull {
 		case DropNewest, Reject: // Reject: several messages of one batch for this session
 			s.meter.droppedNewest++
+			ss.drops.Newest++
 			return false
 		case LatestPerTopic:
 			if s.replaceLocked(ss, m.msg.Topic) {
 				s.meter.droppedTopic++
+				ss.drops.Topic++
 				continue
 			}
 		}
@@ -75,9 +97,11 @@ func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessa
 		}
 		if !ok || !s.removeLocked(ss, old, false, s.since()) {
 			s.meter.droppedNewest++
+			ss.drops.Newest++
 			return false
 		}
 		s.meter.droppedOldest++
+		ss.drops.Oldest++
 	}
 	return true
 }
@@ -165,8 +189,10 @@ func (s *Store) sweepLocked(now time.Duration) {
 				if s.removeLocked(ss, id, false, now) {
 					if expired {
 						s.meter.droppedExpired++
+						ss.drops.Expired++
 					} else {
 						s.meter.droppedAge++
+						ss.drops.Age++
 					}
 				}
 			}

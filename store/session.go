@@ -26,6 +26,7 @@ type session struct {
 	waitBits int64       // their size
 	ahead    []MessageID // sent past those that wait: with the broker, though after handed; in order
 	limits   Limits
+	drops    Drops
 	topics   map[string][]MessageID // waiting messages by topic, kept for LatestPerTopic only
 
 	flights   []flight // in order of sending

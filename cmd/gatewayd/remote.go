@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -226,8 +228,18 @@ func printBridge(w io.Writer, b bridge.Status) {
 		where = b.LastError
 	}
 	fmt.Fprintf(w, "bridge %s: %s %s; %d wait, %d in flight, %d out, %d in", b.Name, b.State, where, b.QueueMessages, b.Inflight, b.Out, b.In)
-	for reason, n := range b.Dropped {
-		fmt.Fprintf(w, ", %d dropped (%s)", n, reason)
+	fmt.Fprintf(w, "; %.1f out and %.1f in a second", b.OutRate, b.InRate)
+	if b.Oldest > 0 {
+		fmt.Fprintf(w, ", the oldest has waited for %v", max(time.Since(time.UnixMilli(b.Oldest)), 0).Round(time.Second))
+	}
+	if b.RoundTrip > 0 {
+		fmt.Fprintf(w, ", round trip %v", b.RoundTrip.Round(100*time.Microsecond))
+	}
+	if b.CertDays != nil {
+		fmt.Fprintf(w, ", certificate good for %.0f days", *b.CertDays)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(b.Dropped)) {
+		fmt.Fprintf(w, ", %d dropped (%s)", b.Dropped[reason], reason)
 	}
 	for _, r := range b.CutRules {
 		fmt.Fprintf(w, "; cut: %s", r)
