@@ -154,7 +154,7 @@ var otherExamples = []struct {
 		map[string]any{"channels": []any{0}}, "voltage_0 1.6"},
 	{"MCP3208, datasheet figure 6-1: half of 5 V", "mcp3208", func() desk { return desk{spi: spiPort("06 40 00", "00 08 00")} },
 		map[string]any{"channels": []any{1}, "reference": 5.0}, "voltage_1 2.5"},
-	{"MH-Z19B, manual p. 7: 608 ppm", "mhz19", func() desk {
+	{"MH-Z19B, manual, command 0x86: 608 ppm", "mhz19", func() desk {
 		return desk{serial: frames{"ff 01 86 00 00 00 00 00 79", "ff 86 02 60 47 00 00 00 d1"}.open}
 	}, nil, "co2 608? temperature 31.0"},
 	{"PMS5003, manual appendix I", "pms5003", func() desk {
@@ -164,7 +164,7 @@ var otherExamples = []struct {
 		map[string]any{}, "temperature 25.1"},
 	{"DS18B20, datasheet table 1: 0xFF5E is -10.125 °C", "ds18b20", func() desk { return desk{onewire: ds18b20Playback("5e ff")} },
 		map[string]any{}, "temperature -10.1"},
-	{"HX711, datasheet p. 4: two's complement, the highest bit first", "hx711", func() desk {
+	{"HX711, datasheet, serial interface: two's complement, the highest bit first", "hx711", func() desk {
 		at := new(int)
 		return desk{pins: map[string]gpio.PinIO{"c": &clock{at: at}, "d": &clocked{value: 0xFE1DC0, at: at}}}
 	}, map[string]any{"clock": "c", "data": "d", "scale": 2, "zero": 0}, "raw -123456, weight -61728"},
@@ -186,7 +186,7 @@ var otherExamples = []struct {
 		return desk{sys: files("class/thermal/thermal_zone0/type", "cpu-thermal", "class/thermal/thermal_zone0/temp", "48312")}
 	}, nil, "temperature 48.3"},
 	{"the board's own figures", "board", func() desk { return desk{} }, map[string]any{"quantities": []any{"under_voltage", "throttled"}}, "under_voltage 1.0, throttled 0.0"},
-	{"AS7262, datasheet 7.2: calibrated values are IEEE 754 behind the mailbox", "as7262", func() desk { return desk{played: played{&mailbox{t: 25}}} }, nil,
+	{"AS7262, datasheet, virtual registers: calibrated values are IEEE 754 behind the mailbox", "as7262", func() desk { return desk{played: played{&mailbox{t: 25}}} }, nil,
 		"light_450 1.0, light_500 1.0, light_550 1.0, light_570 1.0, light_600 1.0, light_650 1.0, temperature 25.0"},
 }
 
