@@ -21,8 +21,9 @@ func TestProtocolTable(t *testing.T) {
 		flows[strings.TrimSuffix(filepath.Base(f), ".txt")] = true
 	}
 	tests := map[string]bool{}
-	for _, pkg := range []string{"mqtt", "topic", "broker"} {
-		sources, _ := filepath.Glob("../" + pkg + "/*_test.go")
+	for _, dir := range []string{"mqtt", "topic", "auth", "broker", "test/conformance", "test/e2e", "test/service"} {
+		pkg := filepath.Base(dir)
+		sources, _ := filepath.Glob("../" + dir + "/*_test.go")
 		for _, source := range sources {
 			code, err := os.ReadFile(source)
 			if err != nil {
@@ -33,19 +34,32 @@ func TestProtocolTable(t *testing.T) {
 			}
 		}
 	}
+	settings := settingsOf(t, "mqtt", "auth", "listeners", `listeners\[\].tls`)
 	named, rows := map[string]bool{}, 0
+	section := ""
 	for line := range strings.Lines(string(text)) {
+		if title, ok := strings.CutPrefix(line, "## "); ok {
+			section = strings.TrimSpace(title)
+		}
 		cells := strings.Split(line, "|")
-		if len(cells) < 4 {
+		if len(cells) < 4 || strings.HasPrefix(cells[1], "---") {
 			continue
 		}
 		refs := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[len(cells)-2], -1)
 		statement := strings.TrimSpace(cells[1])
 		if strings.HasPrefix(statement, "`") {
 			refs = [][]string{{"", strings.Trim(statement, "`")}}
-		} else if !strings.HasPrefix(statement, "MQTT-") {
+		} else if strings.HasPrefix(statement, "MQTT-") {
+			rows++
+		} else if section == "Settings" && statement != "setting" {
+			if !settings[statement] {
+				t.Errorf("there is no setting %s", statement)
+			}
+			delete(settings, statement)
+		} else if section != "Hostile input" || statement == "what comes" {
 			continue
-		} else if rows++; len(refs) == 0 {
+		}
+		if len(refs) == 0 {
 			t.Errorf("nothing holds %s", statement)
 		}
 		for _, ref := range refs {
@@ -60,7 +74,30 @@ func TestProtocolTable(t *testing.T) {
 			t.Errorf("docs/PROTOCOL.md does not name the flow %s", flow)
 		}
 	}
+	for setting := range settings {
+		t.Errorf("no test is named that holds the setting %s", setting)
+	}
 	if rows < 300 {
 		t.Errorf("only %d statements in the table", rows)
 	}
+}
+
+// settingsOf are the keys in sections of the configuration's reference.
+func settingsOf(t *testing.T, sections ...string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("../docs/CONFIGURATION.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]bool{}
+	for _, section := range sections {
+		m := regexp.MustCompile(`(?ms)^##+ ` + section + `$(.*?)^##`).FindSubmatch(text)
+		if m == nil {
+			t.Fatalf("docs/CONFIGURATION.md has no section %s", section)
+		}
+		for _, key := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllSubmatch(m[1], -1) {
+			keys[string(key[1])] = true
+		}
+	}
+	return keys
 }

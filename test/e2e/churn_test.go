@@ -11,29 +11,39 @@ import (
 )
 
 // TestChurn has clients connect, subscribe, publish and leave all the time, well and badly behaved, persistent and not:
-// memory and descriptors stay flat. The long variant runs for an hour.
+// memory and descriptors stay flat. CHURN says how long, for `make churn`; without it, 60 rounds.
 func TestChurn(t *testing.T) {
 	t.Parallel()
+	text := os.Getenv("CHURN")
 	rounds, warm := 60, 20
-	if soak() {
-		rounds, warm = 18_000, 600
+	var long time.Duration
+	if text != "" {
+		var err error
+		if long, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
 	}
 	g := newGateway(t, "")
 	g.start()
 	const batch = 100
 	var before peer.Memory
-	var files int
-	for i := range rounds {
-		if i == warm {
-			time.Sleep(500 * time.Millisecond)
+	var files, i int
+	begin, told := time.Now(), time.Now()
+	for ; i < rounds || time.Since(begin) < long; i++ {
+		// What is filled once is full by the time that a fifth is over.
+		if before.Anon == 0 && i >= warm && time.Since(begin) >= long/5 {
 			before, files = settled(t, g)
+			t.Logf("after %s, %d clients: %s", time.Since(begin).Round(time.Second), i*batch, sizes(before))
 		}
 		churn(t, g.addr, i, batch)
+		if long > 0 && time.Since(told) > long/10 {
+			told = time.Now()
+			m, _ := settled(t, g)
+			t.Logf("after %s, %d clients: %s", time.Since(begin).Round(time.Second), i*batch, sizes(m))
+		}
 	}
-	time.Sleep(500 * time.Millisecond)
 	after, filesAfter := settled(t, g)
-	t.Logf("%d clients came and went: anonymous memory %.1f → %.1f MB, descriptors %d → %d", rounds*batch,
-		float64(before.Anon)/(1<<20), float64(after.Anon)/(1<<20), files, filesAfter)
+	t.Logf("%d clients came and went in %s: %s → %s, descriptors %d → %d", i*batch, time.Since(begin).Round(time.Second), sizes(before), sizes(after), files, filesAfter)
 	// The store's memtable fills once, by up to 21 MB on a large machine; nothing else may grow.
 	if grown := after.Anon - before.Anon; grown > 24<<20 {
 		t.Errorf("anonymous memory has grown by %d KiB", grown>>10)
@@ -45,9 +55,14 @@ func TestChurn(t *testing.T) {
 	g.verify()
 }
 
+func sizes(m peer.Memory) string {
+	return fmt.Sprintf("%.1f MB anonymous, %.1f MB resident", float64(m.Anon)/(1<<20), float64(m.Total())/(1<<20))
+}
+
 // settled reads memory and the number of open descriptors.
 func settled(t *testing.T, g *gateway) (peer.Memory, int) {
 	t.Helper()
+	time.Sleep(500 * time.Millisecond) // those who just left
 	m, err := g.p.Memory()
 	if err != nil {
 		t.Fatal(err)
