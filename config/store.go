@@ -7,6 +7,7 @@ type Store struct {
 	CommitDelay   Duration     `yaml:"commit_delay" default:"50ms" max:"1s" doc:"The longest a message waits to be written while its recipients, all online, are expected to acknowledge it first, which spares the write. It waits as long as they usually take, and not at all if that is longer; 0: never."`
 	LazyInterval  Duration     `yaml:"lazy_interval" default:"1m" min:"1s" max:"1d" doc:"How often values of class lazy are written."`
 	WriteBudget   Size         `yaml:"write_budget" default:"0" doc:"Bytes a day the card should be spared to; near it groups are gathered longer. Acknowledgements are never weakened. 0: none."`
+	CardWrites    int          `yaml:"card_writes" default:"300" min:"1" doc:"How often the card can be written over as a whole, for the estimate of its life: the maker's TBW divided by its size. 300 is a guess for consumers' cards."`
 	MaxBytes      Size         `yaml:"max_bytes" default:"0" doc:"Bytes that may wait in all queues together; 0: a share of the free disk."`
 	MaxPending    Size         `yaml:"max_pending" default:"4MB" min:"64KiB" max:"1GiB" doc:"Bytes that may wait for the card before publishers have to."`
 	Durability    []Durability `yaml:"durability" doc:"Durability of the messages of some topics, and with it what their acknowledgement means. The first filter that matches counts; what none names is of class commit."`

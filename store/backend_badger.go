@@ -67,17 +67,14 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	if err := removeEmptyLogs(dir); err != nil {
-		return nil, err
-	}
-	if err := checkTables(dir, t); err != nil {
-		return nil, err
-	}
-	memtable, err := replaySize(dir, t.memtable)
+	memtable, err := prepareFolder(dir, t)
 	if err != nil {
 		return nil, err
 	}
 	db, err := openQuietly(t.badger(dir).WithMemTableSize(memtable).WithLogger(badgerLog{log}))
+	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
+		err = errors.Join(ErrInUse, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
 	}
@@ -86,6 +83,23 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 		return nil, errors.Join(err, db.Close())
 	}
 	return &badgerBackend{db: db, tune: t, wal: w}, nil
+}
+
+// prepareFolder looks at the files before badger does, and says how large the
+// memtable has to be.
+func prepareFolder(dir string, t tuning) (memtable int64, err error) {
+	unlock, err := lockFolder(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if err := removeEmptyLogs(dir); err != nil {
+		return 0, err
+	}
+	if err := checkTables(dir, t); err != nil {
+		return 0, err
+	}
+	return replaySize(dir, t.memtable)
 }
 
 // replaySize is the memtable's size for this opening: at least that of the

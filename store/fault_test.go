@@ -356,8 +356,24 @@ func TestNewerStoreIsRefused(t *testing.T) {
 func TestStoreInUseIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := running(t, dir, Options{})
-	if _, err := Open(dir, Options{}); err == nil {
-		t.Fatal("opened twice")
+	empty := filepath.Join(dir, "99999.mem") // as badger's, between making it and giving it its size
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}); !errors.Is(err, ErrInUse) {
+		t.Fatal(err)
+	}
+	if _, err := StatsOf(dir); !errors.Is(err, ErrInUse) {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(empty); err != nil {
+		t.Fatal("a file of a store in use was removed")
+	}
+	if err := os.Remove(empty); err != nil {
+		t.Fatal(err)
+	}
+	if starts, _ := os.ReadFile(filepath.Join(dir, startsFile)); len(starts) != 1 {
+		t.Fatalf("%d starts", len(starts))
 	}
 	if aside, _ := filepath.Glob(dir + ".damaged-*"); len(aside) != 0 {
 		t.Fatal(aside)

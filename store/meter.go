@@ -116,6 +116,9 @@ type Stats struct {
 	BudgetUsed     float64       // of the write budget, of what it allows by now; 0: none is set
 	CommitDelay    time.Duration // to keep to the budget, 0: none
 	DiskFree       int64         // bytes, 0: not known
+	DiskSize       int64         // of the whole device, in bytes; 0: not known
+	BytesPerDay    uint64        // what the disk is given to write at the rate since Open; 0: too early to say
+	CardYears      float64       // an estimate of the disk's life at that rate; 0: not known
 }
 
 // Stats are counters since Open and present sizes.
@@ -139,6 +142,8 @@ func (s *Store) Stats() Stats {
 		if now, err := deviceWritten(s.dir); err == nil && now >= s.wear.device && s.wear.device > 0 {
 			st.DeviceWritten = now - s.wear.device
 		}
+		st.DiskSize = deviceSize(s.dir)
+		s.lifeLocked(&st, s.since())
 	}
 	for i, n := range m.written {
 		st.Written[subsystemNames[i]] = n

@@ -112,6 +112,11 @@ func (s *Store) noteStart() (verify bool, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return false, fmt.Errorf("store: %w", err)
 	}
+	unlock, err := lockFolder(s.dir)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	f, err := os.OpenFile(filepath.Join(s.dir, startsFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return false, fmt.Errorf("store: %w", err)
@@ -138,7 +143,7 @@ func (s *Store) noteEnd() {
 func damaged(err error) bool {
 	var version *VersionError
 	for _, e := range []error{
-		fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ENOTDIR, errArena,
+		fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ENOTDIR, errArena, ErrInUse,
 	} {
 		if errors.Is(err, e) {
 			return false
@@ -146,7 +151,6 @@ func damaged(err error) bool {
 	}
 	text := err.Error()
 	return !errors.As(err, &version) &&
-		!strings.Contains(text, "Cannot acquire directory lock") &&
 		!strings.Contains(text, "cannot allocate memory") &&
 		!strings.Contains(text, "unsupported version") // badger's own format, of a newer badger
 }

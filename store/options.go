@@ -40,6 +40,9 @@ type Options struct {
 	// it the commit delay and the lazy interval grow. No acknowledgement is
 	// weakened by it. Zero: none.
 	WriteBudget int64
+	// CardWrites is how often the disk can be written over as a whole, for the
+	// estimate of its life. Zero: 300.
+	CardWrites int
 	// Now is the broker's clock in ms, for Limits.Age. Nil: the wall clock.
 	Now func() int64
 	// Delivered is called on the deliverer after each run of done functions.

@@ -17,6 +17,8 @@ var (
 	ErrFailed = errors.New("store: the disk has failed")
 	// ErrTooLarge means that a message is larger than Options.MaxMessage.
 	ErrTooLarge = errors.New("store: message too large")
+	// ErrInUse means that another process has the store open.
+	ErrInUse = errors.New("store: in use")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store: closed")
 )

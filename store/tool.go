@@ -88,6 +88,15 @@ func DumpDir(dir string, w io.Writer) error {
 	return s.closeTool(s.dump(w))
 }
 
+// BackupDir writes a backup of the store in dir.
+func BackupDir(ctx context.Context, dir string, w io.Writer) error {
+	s, err := openForTool(dir)
+	if err != nil {
+		return err
+	}
+	return s.closeTool(s.Backup(ctx, w))
+}
+
 // dumpLine is one line of a dump; what does not apply is left out.
 type dumpLine struct {
 	Kind     string `json:"kind"` // session, subscription, will, retained, message, queue, flight, hold, value

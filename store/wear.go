@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -128,12 +127,10 @@ func processWritten() (uint64, error) {
 // deviceWritten is what the kernel counts as written to the block device that
 // dir lies on, by everyone.
 func deviceWritten(dir string) (uint64, error) {
-	var st syscall.Stat_t
-	if err := syscall.Stat(dir, &st); err != nil {
+	major, minor, err := deviceOf(dir)
+	if err != nil {
 		return 0, err
 	}
-	dev := uint64(st.Dev)
-	major, minor := dev>>8&0xfff|dev>>32&^0xfff, dev&0xff|dev>>12&^0xff
 	b, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/stat", major, minor))
 	if err != nil {
 		return 0, err

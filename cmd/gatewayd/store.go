@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -25,27 +26,23 @@ func newStore() *cobra.Command {
 		Use:   "store",
 		Short: "Look after the durable store",
 		Long: `The store commands work on the data folder of a gateway that is not running;
-backup works on a running one too.`,
+stats and backup work on a running one too. None of them salvages: what is
+damaged is an error, and stays as it is.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newStoreTool("verify", "Read the whole store and check that it is in order", func(dir string, out io.Writer) error {
-			if err := store.Verify(dir); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(out, "the store is in order")
-			return err
+		newStoreTool("verify", "Read the whole store and check that it is in order", func(dir string) (any, string, error) {
+			return map[string]any{"ok": true, "dir": dir}, "the store is in order", store.Verify(dir)
 		}),
-		newStoreTool("dump", "Print what the store holds as JSON lines", store.DumpDir),
-		newStoreTool("compact", "Give back the space that deletions left", func(dir string, out io.Writer) error {
+		newStoreTool("compact", "Give back the space that deletions left", func(dir string) (any, string, error) {
 			before := folderSize(dir)
-			if err := store.CompactDir(dir); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(out, "%s: %d bytes before, %d after\n", dir, before, folderSize(dir))
-			return err
+			err := store.CompactDir(dir)
+			after := folderSize(dir)
+			return map[string]any{"dir": dir, "bytes_before": before, "bytes_after": after},
+				fmt.Sprintf("%s: %d bytes before, %d after", dir, before, after), err
 		}),
+		newStoreDump(),
 		newStoreStats(), newStoreBackup(), newStoreRestore(), newStoreImport(),
 	)
 	return cmd
@@ -81,10 +78,13 @@ func storeFault(dir string, err error) error {
 }
 
 // inUse reports whether another process holds the store.
-func inUse(err error) bool { return strings.Contains(err.Error(), "Cannot acquire directory lock") }
+func inUse(err error) bool { return errors.Is(err, store.ErrInUse) }
 
-func newStoreTool(name, short string, do func(dir string, out io.Writer) error) *cobra.Command {
+// newStoreTool is a command on a store that no gateway has open. It says what
+// came of it in a line, or as JSON, which has the fault too.
+func newStoreTool(name, short string, do func(dir string) (result any, text string, err error)) *cobra.Command {
 	var flags configFlags
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: short,
@@ -94,7 +94,37 @@ func newStoreTool(name, short string, do func(dir string, out io.Writer) error) 
 			if err != nil {
 				return err
 			}
-			return storeFault(dir, do(dir, cmd.OutOrStdout()))
+			result, text, err := do(dir)
+			if err = storeFault(dir, err); err != nil {
+				if asJSON {
+					return errors.Join(err, json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"ok": false, "dir": dir, "error": err.Error()}))
+				}
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newStoreDump() *cobra.Command {
+	var flags configFlags
+	cmd := &cobra.Command{
+		Use:   "dump",
+		Short: "Print what the store holds as JSON lines",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, _, err := existingStore(&flags)
+			if err != nil {
+				return err
+			}
+			return storeFault(dir, store.DumpDir(dir, cmd.OutOrStdout()))
 		},
 	}
 	flags.add(cmd)
@@ -112,38 +142,76 @@ func folderSize(dir string) (n int64) {
 }
 
 func newStoreStats() *cobra.Command {
-	var flags configFlags
+	var r remote
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "stats",
-		Short: "Say what the store holds",
+		Short: "Say what the store holds, and of a running gateway what it wrote",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, _, err := existingStore(&flags)
+			dir, _, err := existingStore(&r.flags)
 			if err != nil {
 				return err
 			}
 			st, err := store.StatsOf(dir)
-			if err != nil {
-				return storeFault(dir, err)
+			running := err != nil && inUse(err)
+			if running {
+				status, _, err := r.status(cmd.Context())
+				if err != nil {
+					return errors.Join(storeFault(dir, store.ErrInUse), err)
+				}
+				st = *status.Store
+			} else if err != nil {
+				return err
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintf(w, "sessions\t%d\n", st.Sessions)
-			fmt.Fprintf(w, "queued messages\t%d\n", st.Messages)
-			fmt.Fprintf(w, "their bytes\t%d\n", st.MessageBytes)
-			fmt.Fprintf(w, "packed groups\t%d\n", st.Groups)
-			fmt.Fprintf(w, "their bytes on disk\t%d\n", st.BodyBytes)
-			fmt.Fprintf(w, "entries without a body\t%d\n", st.Lost)
-			fmt.Fprintf(w, "bytes of the folder\t%d\n", folderSize(dir))
-			return w.Flush()
+			return printStoreStats(cmd.OutOrStdout(), dir, st, running)
 		},
 	}
-	flags.add(cmd)
+	r.add(cmd)
+	cmd.Flags().StringVarP(&r.flags.o.DataDir, "data-dir", "d", "", "folder of the durable store")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func printStoreStats(out io.Writer, dir string, st store.Stats, running bool) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	p := func(name, format string, args ...any) { fmt.Fprintf(w, name+"\t"+format+"\n", args...) }
+	p("sessions", "%d", st.Sessions)
+	p("queued messages", "%d", st.Messages)
+	p("their bytes", "%d", st.MessageBytes)
+	p("packed groups", "%d", st.Groups)
+	p("their bytes on disk", "%d", st.BodyBytes)
+	p("entries without a body", "%d", st.Lost)
+	p("bytes of the folder", "%d", folderSize(dir))
+	p("bytes of the disk", "%d", st.DiskSize)
+	if !running {
+		return w.Flush()
+	}
+	p("commits since the start", "%d, half of them within %s", st.Commits, st.CommitP50)
+	p("never written, cancelled out", "%d", st.Elided)
+	for _, name := range slices.Sorted(maps.Keys(st.Written)) {
+		p("bytes handed to the database, "+name, "%d", st.Written[name])
+	}
+	p("bytes this process wrote", "%d", st.DiskWritten)
+	p("bytes the device wrote", "%d", st.DeviceWritten)
+	for _, d := range []struct {
+		reason string
+		n      uint64
+	}{
+		{"the oldest", st.DroppedOldest}, {"the newest", st.DroppedNewest}, {"an older one of its topic", st.DroppedTopic},
+		{"too old", st.DroppedAge}, {"expired", st.DroppedExpired},
+	} {
+		p("dropped, "+d.reason, "%d", d.n)
+	}
+	p("refused", "%d", st.Rejected)
+	if st.BytesPerDay > 0 {
+		p("bytes a day at this rate", "%d", st.BytesPerDay)
+		p("life of the card at this rate", "%.1f years, by estimate", st.CardYears)
+	}
+	return w.Flush()
 }
 
 func newStoreBackup() *cobra.Command {
@@ -155,12 +223,12 @@ func newStoreBackup() *cobra.Command {
 asked for the copy over HTTP and goes on working.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, c, err := existingStore(&r.flags)
+			dir, _, err := existingStore(&r.flags)
 			if err != nil {
 				return err
 			}
 			copyTo := func(w io.Writer) error {
-				err := backupFolder(cmd.Context(), dir, c, w)
+				err := store.BackupDir(cmd.Context(), dir, w)
 				if err != nil && inUse(err) {
 					return r.download(cmd.Context(), "/api/v1/store/backup", w)
 				}
@@ -175,14 +243,6 @@ asked for the copy over HTTP and goes on working.`,
 	r.add(cmd)
 	cmd.Flags().StringVarP(&r.flags.o.DataDir, "data-dir", "d", "", "folder of the durable store")
 	return cmd
-}
-
-func backupFolder(ctx context.Context, dir string, c *config.Config, w io.Writer) error {
-	s, err := store.Open(dir, storeOptions(c, slog.New(slog.DiscardHandler)))
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.Backup(ctx, w), s.Close())
 }
 
 // writeWhole makes a file that is there whole or not at all.

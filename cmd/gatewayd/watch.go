@@ -98,9 +98,10 @@ func (g *gateway) watch(ctx context.Context) error {
 	}
 	tick := time.NewTicker(dogs.every())
 	defer tick.Stop()
-	state := boardState{g: g}
+	state, kept := boardState{g: g}, storeState{g: g}
 	for {
 		state.look(ctx)
+		kept.look(ctx)
 		var stuck error
 		if dogs.some() {
 			stuck = g.stuck(ctx)

@@ -22,6 +22,7 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 		Large: c.Store.Memory == "large", Log: log,
 		MaxPending: int(c.Store.MaxPending), MaxBytes: int64(c.Store.MaxBytes), MaxMessage: int(largest),
 		CommitDelay: c.Store.CommitDelay.D(), LazyInterval: c.Store.LazyInterval.D(), WriteBudget: int64(c.Store.WriteBudget),
+		CardWrites: c.Store.CardWrites,
 	}
 }
 
