@@ -170,8 +170,12 @@ func TestWebSocket(t *testing.T) {
 	crosses(t, g, secure, there, "wss")
 }
 
-// TestProxies goes through an HTTP and a SOCKS5 proxy with passwords.
-func TestProxies(t *testing.T) {
+// Through an HTTP proxy and through a SOCKS5 proxy, each with a password.
+func TestMosquitto1358HTTPProxy(t *testing.T) { throughProxy(t, "http") }
+func TestMosquitto108SOCKSProxy(t *testing.T) { throughProxy(t, "socks5") }
+
+func throughProxy(t *testing.T, scheme string) {
+	t.Helper()
 	c := newCentre(t, "")
 	there := newNode(t, c.addr, "there").mustConnect()
 	there.subscribe("#", 1)
@@ -180,6 +184,9 @@ func TestProxies(t *testing.T) {
 		scheme string
 		serve  func(net.Conn) (net.Conn, error)
 	}{{"http", serveConnect}, {"socks5", serveSOCKS}} {
+		if tc.scheme != scheme {
+			continue
+		}
 		t.Run(tc.scheme, func(t *testing.T) {
 			var asked atomic.Int64
 			l, err := net.Listen("tcp", "127.0.0.1:0")

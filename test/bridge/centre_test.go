@@ -104,3 +104,13 @@ func write(t testing.TB, name, text string) string {
 	}
 	return name
 }
+
+// beginWith starts a gatewayd with exactly that configuration.
+func beginWith(t testing.TB, dir, addr, config string) func() (*peer.Process, error) {
+	t.Helper()
+	bin, err := peer.Gatewayd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (*peer.Process, error) { return peer.StartGatewayd(bin, dir, addr, config) }
+}
