@@ -95,11 +95,14 @@ func (h *house) take(t *testing.T, n int) []said {
 	return out
 }
 
+// settle is long enough for a busy machine to hand out what is retained.
+const settle = time.Second
+
 func (h *house) announce(t *testing.T, docs map[string]Document) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	a := New(Options{Client: "discovery", Broker: h, Documents: docs, Settle: 100 * time.Millisecond, Jitter: time.Millisecond})
+	a := New(Options{Client: "discovery", Broker: h, Documents: docs, Settle: settle, Jitter: time.Millisecond})
 	go func() { done <- a.Run(ctx) }()
 	return func() {
 		cancel()
@@ -124,7 +127,7 @@ func TestAnnouncesOnceAndTakesBack(t *testing.T) {
 
 	// A restart that changes nothing says nothing.
 	stop = h.announce(t, Documents(g, two, nil))
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(settle + 300*time.Millisecond)
 	h.take(t, 0)
 	stop()
 

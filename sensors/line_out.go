@@ -137,8 +137,9 @@ func (g *interlock) run(ctx context.Context) {
 	}
 }
 
-// recallTime is how long the broker has to say what it retains.
-const recallTime = 300 * time.Millisecond
+// recallTime is how long the broker has to say what it retains; it is waited for
+// only where nothing is.
+const recallTime = 2 * time.Second
 
 // recall takes the state an output had when the gateway last ran: what is
 // retained on its own topic.
