@@ -271,7 +271,13 @@ func (b *bench) cycle(first, cut bool) error {
 		}
 		before := b.report.findings()
 		if err := b.compare(); err != nil {
-			return fmt.Errorf("%w\n%s", err, m.Console(30))
+			how := "the board still runs"
+			select { // what it printed last is on its way through the serial line
+			case <-m.Gone():
+				how = "the board has ended"
+			case <-time.After(5 * time.Second):
+			}
+			return fmt.Errorf("%w; %s\n%s", err, how, m.Console(60))
 		}
 		if b.report.findings() > before {
 			fmt.Fprintf(b.o.Log, "the board's console at these findings:\n%s\n", m.Console(40))
