@@ -21,11 +21,11 @@ import (
 func newBridge() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bridge",
-		Short: "Bridges to other brokers: state, test, pause, resume, drain",
+		Short: "Bridges to other brokers: state, test, pause, resume, drain, orphans",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBridgeList(), newBridgeTest(),
+	cmd.AddCommand(newBridgeList(), newBridgeTest(), newBridgeOrphans(),
 		newBridgeCommand("pause", "Disconnect a bridge of the running gateway; its messages wait in the store"),
 		newBridgeCommand("resume", "Connect a paused or manual bridge at once, and join rules that a storm has cut"),
 		newBridgeCommand("drain", "Wait until nothing waits for the other broker, then pause the bridge"))

@@ -168,7 +168,7 @@ func (bs *bridges) nameOrphans() {
 		own = append(own, r.bridge.LocalClientID())
 	}
 	for _, o := range bridge.Orphans(bs.broker, own) {
-		bs.log.Warn("the queue of a bridge that is not configured any more still fills; connect once with its client id and a clean start to give it up",
+		bs.log.Warn("the queue of a bridge that is not configured any more still fills; gatewayd bridge orphans --remove gives it up while the gateway is stopped",
 			"client", o.LocalClientID, "messages", o.Messages, "bytes", o.Bytes)
 	}
 }
