@@ -90,6 +90,9 @@ func (c *conn) serve(ctx context.Context) error {
 	run(c.read)
 	run(c.pump)
 	run(c.goBack)
+	if c.b.o.heralded() {
+		run(c.herald)
+	}
 	<-ctx.Done()
 	err := context.Cause(ctx)
 	if errors.Is(err, errLeave) || parent.Err() != nil {
@@ -108,7 +111,7 @@ var errLeave = errors.New("closed by the gateway")
 // away, and DISCONNECT. The writer has ended or will find the connection closed.
 func (c *conn) leave() {
 	buf := c.out.take()
-	if c.b.o.notifiesRemotely() {
+	if c.b.o.notifiesRemotely() && !c.b.o.heralded() {
 		buf = (&mqtt.Publish{Topic: c.b.o.NotificationTopic, Payload: []byte("0"), Retain: c.limits.retain}).Append(buf, c.level.version)
 	}
 	if c.b.o.Will == nil { // else it is to be published now too

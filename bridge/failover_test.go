@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatewayd/broker"
+	"gatewayd/mqtt"
 )
 
 // wire is a forwarder between bridge and centre whose faults the test sets.
@@ -363,4 +364,40 @@ func TestStartTypes(t *testing.T) {
 	if s := lazy.Status(); s.Acked != 3 {
 		t.Errorf("lazy: %+v", s)
 	}
+}
+
+// TestTwoWills: where the bridge carries another's will, as that of a Sparkplug
+// node, both are published when the line breaks: that one and the state 0.
+func TestTwoWills(t *testing.T) {
+	const state, death = "$SYS/broker/connection/gw.centre/state", "spBv1.0/plant/NDEATH/gw"
+	c := newCentre(t, "")
+	w := newWire(t, c.addr)
+	there := newNode(t, c.addr, "there").mustConnect()
+	there.subscribe(state, 1)
+	there.subscribe("spBv1.0/#", 1)
+	g, _ := newGateway(t, "", listenOptions())
+	b, stop := g.bridge(Options{Addresses: []string{w.addr()}, Rules: outRule(1), Will: func() *mqtt.Will {
+		return &mqtt.Will{Topic: death, Payload: []byte("bdSeq"), QoS: 1}
+	}})
+	waitConnected(t, b)
+	count := func(topic, payload string) (n int) {
+		for _, m := range there.messages() {
+			if m.Topic == topic && string(m.Payload) == payload {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, 60*time.Second, "state 1", func() bool { return count(state, "1") == 1 })
+	w.cut()
+	eventually(t, 60*time.Second, "both wills, and state 1 again", func() bool {
+		return count(death, "bdSeq") >= 1 && count(state, "0") >= 1 && count(state, "1") >= 2
+	})
+	waitConnected(t, b)
+	zeros := count(state, "0")
+	stop()
+	eventually(t, 60*time.Second, "both after an orderly end", func() bool {
+		m := there.messages()
+		return count(death, "bdSeq") >= 2 && count(state, "0") > zeros && len(m) > 0
+	})
 }

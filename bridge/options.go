@@ -97,8 +97,9 @@ type Options struct {
 	// renewed files are used; nil: plain, except mqtts and wss addresses.
 	TLS func() (*tls.Config, error)
 
-	// Will gives, for each CONNECT, a will in place of that of the notification;
-	// it is also what an orderly end of the connection leaves behind. nil: none.
+	// Will gives, for each CONNECT, a will in place of that of the notification,
+	// which then has a connection of its own; it is also what an orderly end of the
+	// connection leaves behind. nil: none.
 	Will func() *mqtt.Will
 
 	Lanes       Lanes

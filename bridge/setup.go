@@ -38,7 +38,7 @@ func (c *conn) prepare(ctx context.Context) error {
 			id--
 		}
 	}
-	if o.notifiesRemotely() {
+	if o.notifiesRemotely() && !o.heralded() {
 		p := &mqtt.Publish{Topic: o.NotificationTopic, Payload: []byte("1"), Retain: c.limits.retain}
 		// A session that the centre kept may be full of our unfinished messages:
 		// one more of QoS 1 would exceed its Receive Maximum, and mosquitto hangs
