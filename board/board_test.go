@@ -43,7 +43,7 @@ func TestDetect(t *testing.T) {
 		{"Pi 4", map[string]string{"proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\x00", "proc/device-tree/serial-number": "10000000abcdef01\x00",
 			"dev/i2c-1": "", "sys/class/i2c-dev/i2c-1/name": "bcm2835 (i2c@7e804000)"}, true, 4, ""},
 		{"Pi Zero 2 W without I2C", map[string]string{"proc/device-tree/model": "Raspberry Pi Zero 2 W Rev 1.0\x00"}, true, 3, "dtparam=i2c_arm=on"},
-		{"Pi 5 without a driver", map[string]string{"proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\x00"}, true, 5, "RP1"},
+		{"Pi 5 without a driver", map[string]string{"proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\x00"}, true, 5, "no I2C and no SPI bus: on a Pi 5 they hang on the RP1"},
 		{"the first Pi", map[string]string{"proc/device-tree/model": "Raspberry Pi Model B Rev 2\x00"}, true, 1, ""},
 		{"another board", map[string]string{"proc/device-tree/model": "Freescale i.MX6 Quad SABRE Smart Device Board\x00", "dev/i2c-0": ""}, true, 0, ""},
 		{"emulated, no bus", map[string]string{"proc/device-tree/model": "linux,dummy-virt\x00"}, false, 0, "no I2C, SPI or 1-wire"},

@@ -93,8 +93,12 @@ func (d *Detected) judge(root string, buses int) {
 func (d *Detected) piNotes() {
 	if !slices.Contains(d.Buses, "i2c-1") {
 		if d.Pi == 5 {
-			d.Notes = append(d.Notes, "the header has no I2C bus: on a Pi 5 it hangs on the RP1 chip, whose driver (i2c-designware) "+
-				"this kernel may lack; with Raspberry Pi OS set dtparam=i2c_arm=on in config.txt")
+			what := "no I2C bus"
+			if !slices.ContainsFunc(d.Buses, func(b string) bool { return strings.HasPrefix(b, "spi0.") }) {
+				what = "no I2C and no SPI bus"
+			}
+			d.Notes = append(d.Notes, "the header has "+what+": on a Pi 5 they hang on the RP1 chip, whose drivers (i2c-designware, spi-dw) "+
+				"this kernel may lack, as gokrazy's does; with Raspberry Pi OS set dtparam=i2c_arm=on and dtparam=spi=on in config.txt")
 		} else {
 			d.Notes = append(d.Notes, "the header has no I2C bus: set dtparam=i2c_arm=on in config.txt and load i2c-dev")
 		}
