@@ -101,6 +101,7 @@ type mosquitto struct {
 	logDests    []string
 	ports       bool // port or bind_address: the default listener is wanted
 	early       []early
+	own         []early // password and ACL files of one listener
 }
 
 // early is a listener's option that stands before every listener.
@@ -321,6 +322,7 @@ func (m *mosquitto) passwordFile(value string) {
 	}
 	m.c.Auth.PasswordFile = value
 	m.place("auth.password_file")
+	m.mine()
 }
 
 func (m *mosquitto) aclFile(value string) {
@@ -331,6 +333,33 @@ func (m *mosquitto) aclFile(value string) {
 	}
 	m.c.Auth.ACLFile = value
 	m.place("auth.acl_file")
+	m.mine()
+}
+
+// mine remembers a file that is the listener's own with per_listener_settings.
+func (m *mosquitto) mine() {
+	if m.perListener && m.listener >= 0 {
+		m.own = append(m.own, early{m.pos, m.option})
+	}
+}
+
+// nameShared names the files that hold for every listener here, and for fewer with
+// Mosquitto.
+func (m *mosquitto) nameShared() {
+	count := map[string]int{}
+	for _, f := range m.own {
+		count[f.option]++
+	}
+	all := len(m.listeners)
+	if m.ports {
+		all++
+	}
+	for _, f := range m.own {
+		if count[f.option] < all {
+			m.pos, m.option = f.pos, f.option
+			m.note(true, "per_listener_settings makes it this listener's own; here it holds for all listeners")
+		}
+	}
 }
 
 // path makes a name absolute. Mosquitto takes it relative to the folder it was
@@ -370,6 +399,7 @@ func (m *mosquitto) current() *mosquittoListener {
 // finish puts the collected parts together.
 func (m *mosquitto) finish() {
 	m.finishListeners()
+	m.nameShared()
 	m.c.MQTT.MaxQueuedMessages = m.queued
 	m.finishLog()
 	m.finishStore()

@@ -188,3 +188,23 @@ func TestMosquittoProxyIdentity(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// A password or ACL file of one listener holds for all here, which is named; one
+// that every listener has is what it was.
+func TestMosquittoFilesOfAListener(t *testing.T) {
+	shared := func(text string) (lines []int) {
+		_, notes := convert(t, "2.0", conf("per_listener_settings true\n"+text))
+		for _, n := range notes {
+			if n.Lost {
+				lines = append(lines, n.Pos.Line)
+			}
+		}
+		return lines
+	}
+	if got := shared("listener 1883 127.0.0.1\nallow_anonymous true\nlistener 8883\npassword_file /p\nacl_file /a\n"); !slices.Equal(got, []int{5, 6}) {
+		t.Errorf("lines %v are named, want 5 and 6", got)
+	}
+	if got := shared("listener 1883\npassword_file /p\nlistener 8883\npassword_file /p\n"); len(got) > 0 {
+		t.Errorf("lines %v are named", got)
+	}
+}
