@@ -131,7 +131,7 @@ func (s *Store) loadQoS2(l Loader) error {
 // queued reads one message of a session. Its group may be merged with others
 // between the look at the index and the read: then it lies elsewhere.
 func (s *Store) queued(id SessionID, m MessageID) (Queued, error) {
-	for {
+	for try := 0; ; try++ {
 		s.mu.Lock()
 		be, ss := s.be, s.sessions[id]
 		var items []queueItem
@@ -152,7 +152,7 @@ func (s *Store) queued(id SessionID, m MessageID) (Queued, error) {
 		if len(q) > 0 {
 			return q[0], nil
 		}
-		if !s.relocated(id, items) {
+		if try > 100 || !s.relocated(id, items) { // a damaged record may name a message of another group for ever
 			return Queued{}, errNotFound
 		}
 	}

@@ -29,10 +29,9 @@ func datasync(f *os.File) error {
 var noAttribute, _ = syscall.BytePtrFromString("user.gatewayd.none")
 
 // journalled says whether the file system still had its journal after a sync.
-// ext4 answers a sync with success when the transaction that made the file's
-// blocks findable was given up before it was asked: its journal met an error, or
-// it has gone over to read-only (seen in TestDiskFails: ninety messages that were
-// acknowledged and lost). Taking away an attribute that is not there changes
+// ext4 of older kernels answers a sync with success once it has gone over to
+// read-only, which it does when its journal meets an error; what was to be synced
+// is then nowhere. Taking away an attribute that is not there changes
 // nothing, but has to enter the journal first.
 func journalled(f *os.File) error {
 	for {
