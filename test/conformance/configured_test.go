@@ -102,7 +102,7 @@ func TestMaxQueuedMessages(t *testing.T) {
 	for _, p := range []string{"1", "2", "3", "4", "5", "6", "7"} {
 		b.publish(msg{topic: "t", payload: p, qos: 1})
 	}
-	got := connect(t, addr, persistent(4, "a")).collect(300 * time.Millisecond)
+	got := connect(t, addr, persistent(4, "a")).collect(5)
 	if len(got) != 5 || got[0] != "1" || got[4] != "5" {
 		t.Errorf("got %q", got)
 	}

@@ -153,7 +153,7 @@ func TestNoConnectIsClosed(t *testing.T) {
 		}
 		begun := time.Now()
 		c.closed()
-		if took := time.Since(begun); took < 500*time.Millisecond || took > 3*time.Second {
+		if took := time.Since(begun); took < 500*time.Millisecond {
 			t.Errorf("closed after %s, want 1 s", took)
 		}
 	}

@@ -83,7 +83,7 @@ func TestEachListenerItsOwn(t *testing.T) {
 		}},
 		{"connect_timeout: 1s", func(t *testing.T, addr string, special bool) {
 			c := raw(t, addr, 4)
-			_ = c.conn.SetReadDeadline(time.Now().Add(map[bool]time.Duration{true: 8 * time.Second, false: 3 * time.Second}[special]))
+			_ = c.conn.SetReadDeadline(time.Now().Add(map[bool]time.Duration{true: patience, false: 3 * time.Second}[special]))
 			_, err := c.conn.Read(make([]byte, 1))
 			late, ok := err.(net.Error)
 			if open := ok && late.Timeout(); open == special {
@@ -100,8 +100,8 @@ func TestEachListenerItsOwn(t *testing.T) {
 			for _, p := range []string{"1", "2", "3", "4"} {
 				b.publish(msg{topic: id, payload: p, qos: 1})
 			}
-			got := strings.Join(connect(t, addr, persistent(4, id)).collect(300*time.Millisecond), "")
-			if want := map[bool]string{true: "34", false: "1234"}[special]; got != want {
+			want := map[bool]string{true: "34", false: "1234"}[special]
+			if got := strings.Join(connect(t, addr, persistent(4, id)).collect(len(want)), ""); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		}},
@@ -114,7 +114,8 @@ func TestEachListenerItsOwn(t *testing.T) {
 			for range 5 {
 				b.publish(msg{topic: id, payload: strings.Repeat("x", 100), qos: 1})
 			}
-			if got := len(connect(t, addr, persistent(4, id)).collect(300 * time.Millisecond)); (got < 5) != special {
+			want := map[bool]int{true: 1, false: 5}[special]
+			if got := len(connect(t, addr, persistent(4, id)).collect(want)); got != want {
 				t.Errorf("%d messages", got)
 			}
 		}},
@@ -125,7 +126,8 @@ func TestEachListenerItsOwn(t *testing.T) {
 			a.bye()
 			connect(t, addr, options{}).publish(msg{topic: id, payload: "m", qos: 1})
 			time.Sleep(1500 * time.Millisecond)
-			if got := len(connect(t, addr, persistent(4, id)).collect(300 * time.Millisecond)); (got == 0) != special {
+			want := map[bool]int{true: 0, false: 1}[special]
+			if got := len(connect(t, addr, persistent(4, id)).collect(want)); got != want {
 				t.Errorf("%d messages", got)
 			}
 		}},
@@ -135,7 +137,8 @@ func TestEachListenerItsOwn(t *testing.T) {
 			a.subscribe(sub{id, 0})
 			a.bye()
 			connect(t, addr, options{}).publish(msg{topic: id, payload: "m"})
-			if got := len(connect(t, addr, persistent(4, id)).collect(300 * time.Millisecond)); (got == 1) != special {
+			want := map[bool]int{true: 1, false: 0}[special]
+			if got := len(connect(t, addr, persistent(4, id)).collect(want)); got != want {
 				t.Errorf("%d messages", got)
 			}
 		}},
@@ -273,8 +276,8 @@ func TestEachListenerItsOwn(t *testing.T) {
 			for i, p := range []string{"1", "2", "3", "4"} {
 				b.publish(msg{topic: fmt.Sprint(id, "/", i%2), payload: p, qos: 1})
 			}
-			got := strings.Join(connect(t, addr, persistent(4, id)).collect(300*time.Millisecond), "")
-			if want := map[bool]string{true: "34", false: "1234"}[special]; got != want {
+			want := map[bool]string{true: "34", false: "1234"}[special]
+			if got := strings.Join(connect(t, addr, persistent(4, id)).collect(len(want)), ""); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		}},

@@ -170,7 +170,7 @@ func TestRedelivery(t *testing.T) {
 		if len(saw) != 3 {
 			t.Errorf("only %v were finished", saw)
 		}
-		a.quiet(200 * time.Millisecond)
+		a.still()
 		a.vanish()
 		a = connect(t, broker(t), persistent(v, id))
 		a.quiet(200 * time.Millisecond) // all done

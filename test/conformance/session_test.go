@@ -74,8 +74,9 @@ func TestSessionExpiry(t *testing.T) {
 	t.Run("ends after its time", func(t *testing.T) {
 		t.Parallel()
 		id := unique("expiry")
-		o := options{v: 5, id: id, resume: true, props: props{pSessionExpiry: uint32(1)}}
+		o := options{v: 5, id: id, resume: true, props: props{pSessionExpiry: uint32(60)}}
 		connect(t, broker(t), o).bye()
+		o.props = props{pSessionExpiry: uint32(1)}
 		if c := connect(t, broker(t), o); !c.ack.present {
 			t.Error("gone at once")
 		} else {
@@ -167,7 +168,7 @@ func TestReceiveMaximum(t *testing.T) {
 				t.Errorf("resent without DUP: %v", p)
 			}
 		}
-		a.quiet(200 * time.Millisecond)
+		a.still()
 		a.vanish()
 		connect(t, broker(t), options{v: 5, id: id}).bye()
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -164,14 +165,33 @@ func (p *Process) Memory() (Memory, error) {
 	return m, nil
 }
 
-// FreePort finds a port of 127.0.0.1 that was free a moment ago.
+var given struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
+// FreePort finds a port of 127.0.0.1 that was free a moment ago, and gives none twice. It lies below those that the system
+// gives to whoever connects: one of these may be somebody's by the time that it is listened on.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	given.Lock()
+	defer given.Unlock()
+	if given.ports == nil {
+		given.ports = map[int]bool{}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	for range 1000 {
+		port := 12_000 + rand.IntN(20_000)
+		if given.ports[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		given.ports[port] = true
+		return port, nil
+	}
+	return 0, errors.New("no port is free")
 }
 
 // connect is a CONNECT of 3.1.1 with a clean session and an id nobody else uses.
