@@ -32,6 +32,15 @@ func (o *Options) classOf(name string) topicClass {
 	return topicClass{}
 }
 
+// class is the class of the message that op carries, as its route has it; what is
+// delivered anew to another member of a group has no route.
+func (op *pubOp) class(topic string) topicClass {
+	if op.route == nil {
+		return op.b.opt().classOf(topic)
+	}
+	return op.route.class
+}
+
 // retainedClass is the class of a retained message. Without a filter of its own
 // QoS 0 is lazy, and so is what the process itself repeats.
 func (o *Options) retainedClass(own topicClass, qos0, repeated bool) store.Class {

@@ -204,7 +204,7 @@ func (op *pubOp) undo() {
 func (op *pubOp) fill(t *turn, from origin) (durable bool) {
 	o := &t.out
 	if len(op.to) > 0 {
-		m := o.keep().toStore(op.route.class.Class)
+		m := o.keep().toStore(op.class(o.topic).Class)
 		for i := 0; op.addCopy(t, m, i); i++ {
 		}
 		durable = true

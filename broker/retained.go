@@ -22,7 +22,7 @@ func (b *Broker) fillRetained(t *turn, op *pubOp, from origin) bool {
 	if !b.retainable(o.topic, len(o.view.Payload)) {
 		return false
 	}
-	class := b.opt().retainedClass(op.route.class, o.view.QoS == 0, from.lazy)
+	class := b.opt().retainedClass(op.class(o.topic), o.view.QoS == 0, from.lazy)
 	if class == store.Memory {
 		return false
 	}
