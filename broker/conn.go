@@ -62,6 +62,7 @@ type conn struct {
 	version  mqtt.Version
 	parked   bool // feed keeps what it is given, the transport stops reading
 	problems bool // MQTT 5: the client wants reason strings
+	bridge   bool // 3.x: the client is a bridge
 	client   *Client
 	method   string     // authentication method of CONNECT
 	hs       *handshake // while connecting, and for re-authentication

@@ -69,6 +69,10 @@ func (c *conn) subscribe(q mqtt.Request, id uint32, batch *store.Batch) (sub, ol
 	case !set.Rules.GrantDenied && !c.b.maySubscribe(c.client, filter, q.Options.QoS()):
 		return nil, nil, mqtt.NotAuthorized, nil
 	}
+	if c.bridge && !shared {
+		// It cannot ask for these in 3.x and would otherwise go in circles.
+		q.Options |= mqtt.OptionNoLocal | mqtt.OptionRetainAsPublished
+	}
 	qos := min(q.Options.QoS(), *set.MaxQoS)
 	sub = &subscription{
 		s: s, name: q.Filter, filter: filter, id: id,

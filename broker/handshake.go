@@ -44,7 +44,7 @@ func (c *conn) onConnect(b []byte, t *turn) error {
 		}
 		return err
 	}
-	c.version = p.Version
+	c.version, c.bridge = p.Version, p.Bridge
 	c.problems = p.Properties == nil || !p.Properties.Present.Has(mqtt.PropRequestProblemInfo) || p.Properties.RequestProblemInfo != 0
 	if p.Properties != nil {
 		c.maxPacket = p.Properties.MaximumPacketSize // a refusal keeps to it too [MQTT-3.2.2-19]
