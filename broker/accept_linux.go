@@ -40,6 +40,9 @@ func (ls *loops) accept(ctx context.Context, ln *listener) (taken bool, err erro
 	}
 	file, err := socket.File() // a duplicate: it must be closed here, and kept until then
 	if err != nil {
+		if ctx.Err() != nil { // stopped before it began
+			return true, nil
+		}
 		return true, fmt.Errorf("listener %s: %w", ln.Name, err)
 	}
 	defer file.Close()
