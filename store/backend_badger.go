@@ -71,10 +71,14 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err != nil {
 		return nil, err
 	}
-	db, err := openQuietly(t.badger(dir).WithMemTableSize(memtable).WithLogger(badgerLog{log}))
-	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
-		err = errors.Join(ErrInUse, err)
-	}
+	var db *badger.DB
+	err = patiently(func() (err error) {
+		db, err = openQuietly(t.badger(dir).WithMemTableSize(memtable).WithLogger(badgerLog{log}))
+		if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
+			return errors.Join(ErrInUse, err)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -379,4 +380,19 @@ func TestStoreInUseIsRefused(t *testing.T) {
 		t.Fatal(aside)
 	}
 	newSession(t, s, "a")
+}
+
+// TestLockOfAMoment: a store that another holds for a moment is waited for.
+func TestLockOfAMoment(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lockFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(lockPatience/4, unlock)
+	be, err := openBadger(dir, tuneFor(Options{}), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	be.close()
 }

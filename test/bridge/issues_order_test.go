@@ -79,6 +79,7 @@ func TestMosquitto2165ResentOnce(t *testing.T) {
 	s.cut()
 	eventually(t, 20*time.Second, "sent and received", func() bool { return len(seen()) == 15 && len(releases(s)) == 5 })
 	s.cut()
+	eventually(t, 20*time.Second, "released again", func() bool { return len(releases(s)) >= 10 })
 	drained(t, 30*time.Second, b)
 	for i, p := range seen() {
 		if p.Dup != (i >= 5) {
