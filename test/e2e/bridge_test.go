@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"gatewayd/test/peer"
 	"gatewayd/test/sequence"
 )
 
@@ -112,13 +113,20 @@ func outage(t *testing.T, sig syscall.Signal, extra string, away time.Duration) 
 	keeps := sig == syscall.SIGTERM
 	c := newCentre(t, extra)
 	c.dirPersists()
+	// The gateway comes back to a centre that has forgotten everything only when
+	// the observer has: nobody would see what it sends before that.
+	door, err := peer.NewProxy(c.addr, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(door.Close)
 	g := newGateway(t, fmt.Sprintf(`bridges:
   - name: centre
     addresses: [%q]
     restart_timeout: {base: 200ms, cap: 1s}
     topics:
       - {filter: "load/#", direction: out, qos: 2, remote_prefix: "far/"}
-`, c.addr))
+`, door.Addr))
 	g.start()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
@@ -151,8 +159,13 @@ func outage(t *testing.T, sig syscall.Signal, extra string, away time.Duration) 
 	} else {
 		c.p.Kill()
 	}
+	door.Shut(true)
 	time.Sleep(away)
 	c.start()
+	for sub.Subscribed() < 2 && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+	}
+	door.Shut(false)
 	time.Sleep(3 * time.Second)
 	close(stop)
 	wg.Wait()

@@ -17,6 +17,7 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // the clients' ends
+	shut  bool              // new connections are closed at once
 	cuts  int
 }
 
@@ -63,6 +64,13 @@ func (p *Proxy) Cut(rnd *rand.Rand) bool {
 	return false
 }
 
+// Shut has new connections closed at once, or taken again. Those there are stay.
+func (p *Proxy) Shut(shut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shut = shut
+}
+
 // Cuts is the number of connections cut so far.
 func (p *Proxy) Cuts() int {
 	p.mu.Lock()
@@ -82,6 +90,12 @@ func (p *Proxy) serve() {
 
 func (p *Proxy) forward(c net.Conn) {
 	defer c.Close()
+	p.mu.Lock()
+	shut := p.shut
+	p.mu.Unlock()
+	if shut {
+		return
+	}
 	up, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return

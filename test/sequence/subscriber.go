@@ -30,6 +30,7 @@ type Subscriber struct {
 	ready   chan struct{}
 	once    sync.Once
 	present []bool // session present, by connection
+	granted int    // subscriptions acknowledged, over all connections
 }
 
 // NewSubscriber makes a Subscriber; Run connects it.
@@ -78,6 +79,9 @@ func (s *Subscriber) session(l *link) {
 		}
 		switch first >> 4 {
 		case load.Suback:
+			s.mu.Lock()
+			s.granted++
+			s.mu.Unlock()
 			s.once.Do(func() { close(s.ready) })
 		case load.Publish:
 			m, err := load.ParsePublish(first, body)
@@ -148,6 +152,13 @@ func (s *Subscriber) Sessions() []bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]bool(nil), s.present...)
+}
+
+// Subscribed counts the connections on which the subscription was acknowledged.
+func (s *Subscriber) Subscribed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.granted
 }
 
 // Missing counts those acknowledged messages of publisher that have not come.
