@@ -232,7 +232,7 @@ func undisturbed(t *testing.T, draining bool) {
 		ping(done.Load)
 	}
 	t.Logf("%d pings meanwhile, the longest %v", pings, worst.Round(10*time.Microsecond))
-	if worst > time.Minute || pings < 5 { // a frozen broker; busy machines have their hiccups
+	if worst > time.Minute || pings == 0 { // a frozen broker; busy machines have their hiccups, and a fast one is done after two pings
 		t.Errorf("%d pings, the longest took %v", pings, worst)
 	}
 }

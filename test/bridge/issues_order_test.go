@@ -163,6 +163,7 @@ func TestMosquitto2248RetainedOnce(t *testing.T) {
 	}
 	eventually(t, 20*time.Second, "all are there", func() bool { return len(s.published()) == topics })
 	for i := range outages {
+		drained(t, 30*time.Second, b) // what the pause leaves without its PUBACK is sent again, and rightly
 		b.Pause()
 		in(t, bridge.Paused, b)
 		for k := range 4 { // only the last may go out at QoS 0, all at QoS 1

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,8 +84,9 @@ func TestMosquitto2647StoreShrinks(t *testing.T) {
 		sizes = append(sizes, used(dir))
 	}
 	t.Logf("bytes on disk after each round of 5 MB: %v", sizes)
-	if last := sizes[len(sizes)-1]; last > 3*(5<<20) {
-		t.Errorf("the store has %d bytes after six rounds of 5 MB that were all delivered", last)
+	// One log more or less is the database's business; six rounds that stay would be 30 MB.
+	if least, most := slices.Min(sizes[3:]), slices.Max(sizes[:3]); least > most || sizes[len(sizes)-1] > 24<<20 {
+		t.Errorf("the store grows, though all was delivered: %v", sizes)
 	}
 }
 
