@@ -144,7 +144,8 @@ func credentials(t *testing.T, reload string) {
 		}
 		return string(s.connects[len(s.connects)-1].Password)
 	}
-	eventually(t, 30*time.Second, "connected", func() bool { return last() == "first" })
+	// While it is still connecting, a change has it begin anew, lazy or not.
+	eventually(t, 30*time.Second, "connected", func() bool { return last() == "first" && strings.Contains(g.p.Output(), "bridge connected") })
 	here := newClient(t, g.addr, "here").mustConnect()
 	g.change(t, "password: first", "password: second")
 	if reload == "lazy" {
