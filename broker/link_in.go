@@ -40,7 +40,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 	switch p.QoS {
 	case 0:
 		op.s = nil
-		err := l.b.publishLocal(t, op, p, origin{s: s, client: s.client, lazy: p.Lazy})
+		err := l.b.publishInside(t, op, p, origin{s: s, client: s.client, lazy: p.Lazy}, nil)
 		if err != nil {
 			op.free()
 		}
@@ -72,7 +72,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 		}
 		s.mu.Unlock()
 	}
-	err := l.b.publishOrdered(t, op, p, origin{s: s, client: s.client, lazy: p.Lazy}, &l.in)
+	err := l.b.publishInside(t, op, p, origin{s: s, client: s.client, lazy: p.Lazy}, &l.in)
 	if err != nil {
 		if op.hold {
 			s.mu.Lock()
@@ -82,47 +82,6 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 		op.free()
 	}
 	return err
-}
-
-// publishOrdered is publishLocal for those who are answered in order.
-func (b *Broker) publishOrdered(t *turn, op *pubOp, p Publication, from origin, in *inbound) error {
-	var expires int64
-	if p.Expiry > 0 {
-		expires = t.now + p.Expiry.Milliseconds()
-	}
-	r := t.routeOf(p.Topic)
-	t.out.setOwned(&message{
-		at:        t.now,
-		Message:   mqtt.Message{Topic: r.topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties},
-		expires:   expires,
-		publisher: p.Publisher,
-	})
-	t.counts.publishIn(len(p.Payload))
-	b.prepare(t, op, r, from)
-	durable := op.fill(t, from)
-	op.msg = t.out.keep()
-	if durable {
-		if err := op.submit(); err != nil {
-			op.undo()
-			return err
-		}
-		op.fn = (*turn).ackReceipt
-		if op.hold {
-			op.s.fault("in.hold.submitted")
-		}
-	}
-	in.enqueue(op)
-	if !op.late {
-		b.settle(t, r, from.s)
-		b.settleOthers(t, op.other)
-		op.offerAll(t, false)
-	}
-	if durable {
-		op.launched(t)
-	} else {
-		in.ready(t, op)
-	}
-	return nil
 }
 
 // Release lets go of a held packet id: PUBREL came. done runs when PUBCOMP may

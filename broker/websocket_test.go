@@ -254,7 +254,7 @@ func TestWebSocketHandshake(t *testing.T) {
 		{"old subprotocol", strings.Replace(good, "Protocol: mqtt", "Protocol: mqttv3.1", 1), 101, "Sec-Websocket-Protocol: mqttv3.1"},
 		{"other path", strings.Replace(good, "/mqtt ", "/x ", 1), 404, ""},
 		{"no upgrade", "GET /mqtt HTTP/1.1\r\nHost: x\r\n", 426, "Upgrade: websocket"},
-		{"old version", strings.Replace(good, "13", "8", 1), 426, "Sec-Websocket-Version: 13"},
+		{"old version", strings.Replace(good, "Version: 13", "Version: 8", 1), 426, "Sec-Websocket-Version: 13"},
 		{"bad key", strings.Replace(good, "dGhl", "", 1), 400, ""},
 		{"no subprotocol", strings.Replace(good, "Sec-WebSocket-Protocol: mqtt\r\n", "", 1), 400, ""}, // [MQTT-6.0.0-3]
 		{"other subprotocol", strings.Replace(good, "Protocol: mqtt", "Protocol: chat", 1), 400, ""},

@@ -1,0 +1,100 @@
+package broker
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// writable goes on with a write that the kernel had refused.
+func (c *tcpConn) writable() {
+	c.lock()
+	if c.writing {
+		c.again = true
+		c.unlock()
+		return
+	}
+	was := c.blocked
+	c.blocked = false
+	c.unlock()
+	if was {
+		c.flush()
+		c.conn.drained(c.l.t)
+	}
+}
+
+// flush writes what waits. Anyone may call it; one at a time writes, without
+// the lock.
+func (c *tcpConn) flush() {
+	c.lock()
+	c.touched = false
+	if c.writing {
+		c.again = true
+		c.unlock()
+		return
+	}
+	for !c.blocked && !c.closed {
+		if c.rest == nil {
+			if c.over != nil {
+				c.sealLocked()
+			} else {
+				c.rest, c.out, c.skip = c.out, nil, 0
+			}
+			if c.closed {
+				break // closed meanwhile
+			}
+			if c.rest == nil {
+				if c.ending {
+					c.ending = false
+					syscall.Shutdown(int(c.fd), syscall.SHUT_WR)
+				}
+				break
+			}
+		}
+		c.writing, c.again = true, false
+		o, skip := c.rest, c.skip
+		c.unlock()
+		n, err := writeOutbox(int(c.fd), o, skip)
+		c.lock()
+		c.writing = false
+		if c.closed {
+			syscall.Close(int(c.fd))
+			break
+		}
+		if n > 0 {
+			c.skip += n
+			c.waiting -= n
+			if c.skip >= o.size {
+				o.free()
+				c.rest = nil
+			}
+			continue
+		}
+		switch {
+		case err == syscall.EINTR || err == syscall.EAGAIN && c.again:
+		case err == syscall.EAGAIN:
+			c.blocked = true
+		default:
+			// The loop hears of it by EPOLLERR or EPOLLHUP and closes.
+			c.blocked = true
+		}
+	}
+	c.unlock()
+}
+
+func writeOutbox(fd int, o *outbox, skip int) (int, syscall.Errno) {
+	if len(o.refs) == 0 {
+		return rawWrite(fd, o.buf[skip:])
+	}
+	var space [maxPieces][]byte
+	pieces := o.pieces(space[:0], skip, maxPieces)
+	var vec [maxPieces]syscall.Iovec
+	for i, p := range pieces {
+		vec[i].Base = unsafe.SliceData(p)
+		vec[i].SetLen(len(p))
+	}
+	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vec[0])), uintptr(len(pieces)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
