@@ -13,7 +13,7 @@ func (s *Store) removeLocked(ss *session, id MessageID, exact bool, now time.Dur
 		if r.late {
 			return false
 		}
-		s.uncountLocked(ss, id, p.sub.msgs[p.m].size)
+		s.uncountLocked(ss, id, p.sub.msgs[p.m].size, r.subs)
 		if exact && p.sub.writing {
 			r.exact = true
 		}
@@ -24,7 +24,7 @@ func (s *Store) removeLocked(ss *session, id MessageID, exact bool, now time.Dur
 	}
 	if i := ss.group(id); i >= 0 {
 		if e, ok := ss.qs[i].remove(id); ok {
-			s.uncountLocked(ss, id, e.size)
+			s.uncountLocked(ss, id, e.size, e.subs)
 			s.changedLocked(ss, i, exact, now)
 			return true
 		}
@@ -34,7 +34,7 @@ func (s *Store) removeLocked(ss *session, id MessageID, exact bool, now time.Dur
 		ss.memq[i].m = nil
 		ss.trimMem()
 		s.memBytes -= int64(e.size)
-		s.uncountLocked(ss, id, e.size)
+		s.uncountLocked(ss, id, e.size, e.subs)
 		return true
 	}
 	return false
@@ -169,14 +169,14 @@ func (s *Store) buryLocked(gid uint64, g group, now time.Duration) {
 	}
 }
 
-func (s *Store) countLocked(ss *session, id MessageID, size uint32) {
-	ss.count(id, size)
+func (s *Store) countLocked(ss *session, id MessageID, size uint32, subs []uint32) {
+	ss.count(id, size, subs)
 	s.messages++
 	s.bytes += int64(size)
 }
 
-func (s *Store) uncountLocked(ss *session, id MessageID, size uint32) {
-	ss.uncount(id, size)
+func (s *Store) uncountLocked(ss *session, id MessageID, size uint32, subs []uint32) {
+	ss.uncount(id, size, subs)
 	s.messages--
 	s.bytes -= int64(size)
 }
@@ -187,20 +187,20 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 		r := &sub.rcpt[j]
 		r.gone = true
 		ss := s.sessions[r.session]
-		if ss == nil || !s.roomLocked(ss, r.sent, id, m) {
+		if ss == nil || !s.roomLocked(ss, r, id, m) {
 			continue
 		}
 		if s.memBytes+int64(m.size) > int64(s.opts.MaxMemory) {
 			s.meter.droppedNewest++
-			ss.drops.Newest++
+			ss.lost(ss.part(r.subs), dropsNewest)
 			continue
 		}
 		e := entry{id: id, size: m.size, qos: r.qos, options: r.options, subs: append([]uint32(nil), r.subs...)}
 		ss.memq = append(ss.memq, memRef{id: id, m: m.msg, e: e})
 		s.memBytes += int64(m.size)
-		s.countLocked(ss, id, m.size)
+		s.countLocked(ss, id, m.size, r.subs)
 		if r.sent {
-			ss.lend(id, m.size)
+			ss.lend(id, m.size, r.subs)
 			s.sentLocked(ss, id, now)
 		}
 	}

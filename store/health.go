@@ -243,10 +243,12 @@ func (s *Store) adoptLocked(fresh *Store) {
 		for _, m := range was.memq {
 			if m.m != nil {
 				ss.memq = append(ss.memq, m)
-				s.countLocked(ss, m.id, m.e.size)
+				s.countLocked(ss, m.id, m.e.size, m.e.subs)
 				s.memBytes += int64(m.e.size)
 			}
 		}
+		ss.parts = was.parts
+		ss.recount()
 	}
 	s.sessions = fresh.sessions
 }

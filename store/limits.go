@@ -43,11 +43,12 @@ func (s *Store) Drops(id SessionID) Drops {
 	return Drops{}
 }
 
-// SetLimits bounds a session's queue. It holds until the next SetLimits; a
-// restart forgets it. Messages handed out by Queue or sent at once are not
+// SetLimits bounds a session's queue, and by themselves the messages of some of
+// its subscriptions. It holds until the next SetLimits; a restart forgets it.
+// Messages handed out by Queue or sent at once are not
 // counted. With LatestPerTopic, a message queued before SetLimits is not known
 // by its topic and leaves as the oldest does.
-func (s *Store) SetLimits(id SessionID, l Limits) {
+func (s *Store) SetLimits(id SessionID, l Limits, list ...Part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ss := s.sessions[id]
@@ -55,53 +56,62 @@ func (s *Store) SetLimits(id SessionID, l Limits) {
 		return
 	}
 	ss.limits = l
-	if l.OnFull != LatestPerTopic {
+	ss.setParts(list)
+	latest := l.OnFull == LatestPerTopic
+	for _, c := range list {
+		latest = latest || c.Limits != nil && c.Limits.OnFull == LatestPerTopic
+	}
+	if !latest {
 		ss.topics = nil
 	} else if ss.topics == nil {
 		ss.topics = make(map[string][]MessageID)
 	}
 }
 
-// over says whether one more message would break the session's bound.
-func (ss *session) over(size uint32) bool {
-	l := &ss.limits
-	return l.Messages > 0 && ss.waiting+1 > l.Messages ||
-		l.Bytes > 0 && ss.waitBits+int64(size) > l.Bytes
+// refuses says whether the publisher of one more message is to be rejected.
+func (ss *session) refuses(subs []uint32, size uint32) bool {
+	c := ss.part(subs)
+	return ss.limitsOf(c).OnFull == Reject && ss.over(c, size)
 }
 
 // roomLocked makes room for a message as the session's limits say; false means
 // that it is not to be queued. Reject was answered before.
-func (s *Store) roomLocked(ss *session, sent bool, id MessageID, m *pendingMessage) bool {
-	if sent {
+func (s *Store) roomLocked(ss *session, r *pendingRecipient, id MessageID, m *pendingMessage) bool {
+	if r.sent {
 		return true
 	}
-	if ss.topics != nil {
+	c := ss.part(r.subs)
+	policy := ss.limitsOf(c).OnFull
+	if policy == LatestPerTopic {
 		defer ss.remember(m.msg.Topic, id)
 	}
-	for ss.over(m.size) {
-		switch ss.limits.OnFull {
+	for ss.over(c, m.size) {
+		switch policy {
 		case DropNewest, Reject: // Reject: several messages of one batch for this session
 			s.meter.droppedNewest++
-			ss.drops.Newest++
+			ss.lost(c, dropsNewest)
 			return false
 		case LatestPerTopic:
 			if s.replaceLocked(ss, m.msg.Topic) {
 				s.meter.droppedTopic++
-				ss.drops.Topic++
+				ss.lost(c, dropsTopic)
 				continue
 			}
 		}
-		old, ok := ss.next(ss.handed)
-		for ok && ss.lent(old) {
-			old, ok = ss.next(old)
-		}
-		if !ok || !s.removeLocked(ss, old, false, s.since()) {
+		old, ok := ss.oldest(c)
+		if !ok {
 			s.meter.droppedNewest++
-			ss.drops.Newest++
+			ss.lost(c, dropsNewest)
+			return false
+		}
+		victim := ss.partAt(old)
+		if !s.removeLocked(ss, old, false, s.since()) {
+			s.meter.droppedNewest++
+			ss.lost(c, dropsNewest)
 			return false
 		}
 		s.meter.droppedOldest++
-		ss.drops.Oldest++
+		ss.lost(victim, dropsOldest)
 	}
 	return true
 }
@@ -172,27 +182,34 @@ func (s *Store) sweepLocked(now time.Duration) {
 	for _, ss := range s.sessions {
 		for i := 0; i < len(ss.qs); i++ {
 			g := &ss.qs[i]
-			aged := ss.limits.Age > 0 && g.newest > 0 && g.newest < clock-ss.limits.Age
 			expired := g.expires > 0 && g.expires <= clock
-			if !aged && !expired {
+			if !expired && (g.newest == 0 || !ss.aged(clock-g.newest)) {
 				continue
 			}
-			var ids []MessageID
+			type old struct {
+				id MessageID
+				c  *part
+			}
+			var gone []old
 			g.walk(0, func(e entry) bool {
+				c := ss.part(e.subs)
+				if age := ss.limitsOf(c).Age; !expired && (age == 0 || clock-g.newest <= age) {
+					return true
+				}
 				if e.id > ss.handed && !ss.lent(e.id) && !ss.bound(e.id) {
-					ids = append(ids, e.id)
+					gone = append(gone, old{e.id, c})
 				}
 				return true
 			})
 			before := len(ss.qs)
-			for _, id := range ids {
-				if s.removeLocked(ss, id, false, now) {
+			for _, m := range gone {
+				if s.removeLocked(ss, m.id, false, now) {
 					if expired {
 						s.meter.droppedExpired++
-						ss.drops.Expired++
+						ss.lost(m.c, dropsExpired)
 					} else {
 						s.meter.droppedAge++
-						ss.drops.Age++
+						ss.lost(m.c, dropsAge)
 					}
 				}
 			}

@@ -27,7 +27,7 @@ func (s *Store) moveOneLocked(from, to *session, id MessageID, now time.Duration
 		g := &from.qs[i]
 		e, ok := g.remove(id)
 		if ok {
-			s.uncountLocked(from, id, e.size)
+			s.uncountLocked(from, id, e.size, e.subs)
 			s.insertLocked(to, *g, e, now)
 			s.changedLocked(from, i, true, now)
 			return
@@ -37,10 +37,10 @@ func (s *Store) moveOneLocked(from, to *session, id MessageID, now time.Duration
 		m := from.memq[i]
 		from.memq[i].m = nil
 		from.trimMem()
-		s.uncountLocked(from, id, m.e.size)
+		s.uncountLocked(from, id, m.e.size, m.e.subs)
 		at := sort.Search(len(to.memq), func(i int) bool { return to.memq[i].id >= id })
 		to.memq = slices.Insert(to.memq, at, m)
-		s.countLocked(to, id, m.e.size)
+		s.countLocked(to, id, m.e.size, m.e.subs)
 	}
 }
 
@@ -55,7 +55,7 @@ func (s *Store) movePendingLocked(from, to *session, i int, now time.Duration) {
 	if j := to.findPend(id); j >= 0 {
 		if has := to.pend[j].rcpt(); has.late { // it was done with it, but it is being written
 			has.late = false
-			s.countLocked(to, id, to.pend[j].sub.msgs[to.pend[j].m].size)
+			s.countLocked(to, id, to.pend[j].sub.msgs[to.pend[j].m].size, has.subs)
 		}
 		s.removeLocked(from, id, true, now)
 		return
@@ -70,7 +70,7 @@ func (s *Store) movePendingLocked(from, to *session, i int, now time.Duration) {
 		p.r = int32(-len(p.sub.moved))
 	} else {
 		*p.rcpt() = r
-		s.uncountLocked(from, id, size)
+		s.uncountLocked(from, id, size, r.subs)
 		from.leave(i)
 	}
 	at := sort.Search(len(to.pend), func(i int) bool { return to.pend[i].id >= id })
@@ -80,7 +80,7 @@ func (s *Store) movePendingLocked(from, to *session, i int, now time.Duration) {
 	} else {
 		to.pend = slices.Insert(to.pend, at, p)
 	}
-	s.countLocked(to, id, size)
+	s.countLocked(to, id, size, r.subs)
 }
 
 // settleMovedLocked puts the messages that were moved while they were written
@@ -104,7 +104,7 @@ func (s *Store) settleMovedLocked(c *cut, sub *submission, now time.Duration) {
 			b := &c.built[i]
 			if MessageID(b.g.gid) <= id && id <= b.upto {
 				m := &sub.msgs[id-sub.first]
-				s.uncountLocked(to, id, m.size) // insertLocked counts
+				s.uncountLocked(to, id, m.size, r.subs) // insertLocked counts
 				s.insertLocked(to, b.g, entry{id: id, size: m.size, qos: r.qos, options: r.options, subs: slices.Clone(r.subs)}, now)
 				break
 			}
@@ -131,6 +131,6 @@ func (s *Store) insertLocked(ss *session, like qgroup, e entry, now time.Duratio
 	if g.expires != 0 && (like.expires == 0 || like.expires > g.expires) {
 		g.expires = like.expires
 	}
-	s.countLocked(ss, e.id, e.size)
+	s.countLocked(ss, e.id, e.size, e.subs)
 	s.changedLocked(ss, i, true, now)
 }

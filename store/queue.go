@@ -44,7 +44,7 @@ func (s *Store) readQueue(dst []Queued, id SessionID, after MessageID, limit, ma
 		if ss != nil {
 			items = ss.page(after, limit, maxBytes)
 			for i := 0; take && i < len(items); i++ {
-				ss.handOut(items[i].id, items[i].size)
+				ss.handOut(items[i].id, items[i].size, items[i].subs)
 			}
 		}
 		s.mu.Unlock()

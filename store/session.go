@@ -28,6 +28,7 @@ type session struct {
 	limits   Limits
 	drops    Drops
 	topics   map[string][]MessageID // waiting messages by topic, kept for LatestPerTopic only
+	parts    *parts                 // nil: none is bounded by itself
 
 	flights   []flight // in order of sending
 	mark      uint16
@@ -107,27 +108,25 @@ func (ss *session) findMem(id MessageID) int {
 }
 
 // count and uncount keep the numbers true when a message comes or goes.
-func (ss *session) count(id MessageID, size uint32) {
+func (ss *session) count(id MessageID, size uint32, subs []uint32) {
 	ss.messages++
 	ss.bytes += int64(size)
 	if id > ss.handed && !ss.lent(id) {
-		ss.waiting++
-		ss.waitBits += int64(size)
+		ss.waits(subs, 1, int64(size))
 	}
 }
 
-func (ss *session) uncount(id MessageID, size uint32) {
+func (ss *session) uncount(id MessageID, size uint32, subs []uint32) {
 	ss.messages--
 	ss.bytes -= int64(size)
 	if id > ss.handed && !ss.back(id) {
-		ss.waiting--
-		ss.waitBits -= int64(size)
+		ss.waits(subs, -1, -int64(size))
 	}
 }
 
 // handOut moves the mark up to which messages are with the broker, and no
 // longer counted against the bound.
-func (ss *session) handOut(id MessageID, size uint32) {
+func (ss *session) handOut(id MessageID, size uint32, subs []uint32) {
 	if id <= ss.handed {
 		return
 	}
@@ -135,20 +134,18 @@ func (ss *session) handOut(id MessageID, size uint32) {
 	if ss.back(id) {
 		return
 	}
-	ss.waiting--
-	ss.waitBits -= int64(size)
+	ss.waits(subs, -1, -int64(size))
 }
 
 // lend is handOut for a message that is sent at once: others may still wait
 // before it.
-func (ss *session) lend(id MessageID, size uint32) {
+func (ss *session) lend(id MessageID, size uint32, subs []uint32) {
 	if ss.waiting <= 1 { // itself
-		ss.handOut(id, size)
+		ss.handOut(id, size, subs)
 		return
 	}
 	ss.ahead = append(ss.ahead, id)
-	ss.waiting--
-	ss.waitBits -= int64(size)
+	ss.waits(subs, -1, -int64(size))
 }
 
 // lent says whether a message was sent past others.

@@ -108,7 +108,7 @@ func (s *Store) admitLocked(sub *submission) error {
 		for j := m.from; j < m.to; j++ {
 			r := &sub.rcpt[j]
 			r.ss = s.sessions[r.session]
-			if r.ss != nil && !r.sent && r.ss.limits.OnFull == Reject && r.ss.over(m.size) {
+			if r.ss != nil && !r.sent && r.ss.refuses(r.subs, m.size) {
 				s.meter.rejected++
 				return ErrQuota
 			}
@@ -144,20 +144,20 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 		for j := m.from; j < m.to; j++ {
 			r := &sub.rcpt[j]
 			ss := s.sessions[r.session] // again: an operation of this batch may have changed it
-			if r.ss = ss; ss == nil || !s.roomLocked(ss, r.sent, id, m) {
+			if r.ss = ss; ss == nil || !s.roomLocked(ss, r, id, m) {
 				r.gone = true
 				continue
 			}
 			m.live++
 			sub.refs++
 			ss.pend = append(ss.pend, pendRef{id: id, sub: sub, m: int32(i), r: j})
-			s.countLocked(ss, id, m.size)
+			s.countLocked(ss, id, m.size, r.subs)
 			if r.pid != 0 {
 				ss.bind(r.pid, id)
 				sub.flight, sub.must = true, true
 			}
 			if r.sent {
-				ss.lend(id, m.size)
+				ss.lend(id, m.size, r.subs)
 				wait = max(wait, s.sentLocked(ss, id, now))
 			} else {
 				worth = false
