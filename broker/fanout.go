@@ -90,31 +90,12 @@ func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 		s.launchLocked(t, o, d)
 		return
 	}
-	limits := s.limitsLocked()
-	size := int64(len(o.view.Payload))
-	if limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
-		f.dropExpiredLocked(t.now, limits)
-	}
-	for limits.Messages > 0 && len(f.queue) >= limits.Messages || limits.Bytes > 0 && f.queueBytes+size > limits.Bytes {
-		t.counts.dropped++
-		if limits.OnFull == Reject || limits.OnFull == DropNewest || len(f.queue) == 0 {
-			return
-		}
-		gone := 0
-		if limits.OnFull == LatestPerTopic {
-			for i := range f.queue {
-				if f.queue[i].msg.Topic == o.topic {
-					gone = i
-					break
-				}
-			}
-		}
-		f.queueBytes -= int64(len(f.queue[gone].msg.Payload))
-		f.queue = append(f.queue[:gone], f.queue[gone+1:]...)
+	if !s.makeRoomLocked(t, o.topic, d.ids, int64(len(o.view.Payload))) {
+		return
 	}
 	d.msg = o.keep()
 	f.queue = append(f.queue, d)
-	f.queueBytes += size
+	s.heldLocked(&d, 1)
 }
 
 // launchLocked sends a QoS 1 or 2 delivery that needs nothing durable first. The
@@ -148,13 +129,11 @@ func (s *session) pumpLocked(t *turn, o *outgoing) {
 	if f == nil || !s.onlineLocked() {
 		return
 	}
-	sent, limits := 0, s.limitsLocked()
+	sent := 0
 	for sent < len(f.queue) && s.openLocked() && s.roomLocked() {
 		d := f.queue[sent]
 		sent++
-		f.queueBytes -= int64(len(d.msg.Payload))
-		if d.msg.expired(t.now) || limits.over(d.msg.at, t.now) {
-			t.counts.expired++
+		if !s.unheldLocked(t, &d) {
 			continue
 		}
 		o.setOwned(d.msg)

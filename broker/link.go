@@ -26,6 +26,8 @@ type LinkOptions struct {
 	Expiry uint32
 	// Limits bound the session's queue; the zero value: Options.Queue.
 	Limits *QueueLimits
+	// Parts bound the messages of some subscriptions by themselves.
+	Parts []QueuePart
 	// MaxQoS0 bounds the QoS 0 messages waiting for Next; 0: 1000.
 	MaxQoS0 int
 	// Lanes says what may pass the messages that wait.
@@ -52,6 +54,7 @@ type Link struct {
 	qos0   int
 	closed bool
 	drops  LinkDrops
+	parts  []linkPart // of opts.Parts
 }
 
 // LinkDrops is what a Link's session has lost since the process started, by
@@ -67,24 +70,9 @@ func (l *Link) Drops() LinkDrops {
 	d, key := l.drops, l.s.key
 	l.s.mu.Unlock()
 	if key != 0 {
-		q := l.b.store.Drops(key)
-		d.Oldest, d.Newest, d.Topic = q.Oldest, q.Newest, q.Topic
-		d.Age += q.Age
-		d.Expired += q.Expired
+		d.add(l.b.store.Drops(key))
 	}
 	return d
-}
-
-// lostLocked counts a message that was not sent because it was too old, by the
-// queue's bound or its own. The caller holds the session's mutex.
-func (l *Link) lostLocked(age bool) {
-	switch {
-	case l == nil:
-	case age:
-		l.drops.Age++
-	default:
-		l.drops.Expired++
-	}
 }
 
 // Delivery is one step towards the remote.
@@ -117,7 +105,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	if o.MaxQoS0 == 0 {
 		o.MaxQoS0 = 1000
 	}
-	l := &Link{b: b, opts: o, wake: make(chan struct{}, 1)}
+	l := &Link{b: b, opts: o, wake: make(chan struct{}, 1), parts: make([]linkPart, len(o.Parts))}
 	c := &conn{b: b, client: &Client{ID: o.ClientID, Username: "", Version: mqtt.V5, Local: true}}
 	last := b.store.LastID()
 	t := b.takeTurn()
@@ -155,10 +143,14 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 		return nil, err
 	}
 	if key != 0 {
-		if o.Limits != nil {
-			q := *o.Limits
-			b.store.SetLimits(key, store.Limits{Messages: q.Messages, Bytes: q.Bytes, Age: q.Age.Milliseconds(), OnFull: store.OnFull(q.OnFull)})
-		} else {
+		switch {
+		case o.Limits != nil || len(o.Parts) > 0:
+			q := b.opt().Queue
+			if o.Limits != nil {
+				q = *o.Limits
+			}
+			b.store.SetLimits(key, q.toStore(), partsToStore(o.Parts)...)
+		default:
 			b.limit(key)
 		}
 	}
@@ -182,8 +174,8 @@ func (b *Broker) save(batch *store.Batch) error {
 // Present says whether the session was there before.
 func (l *Link) Present() bool { return l.present }
 
-// Subscribe adds subscriptions; retained messages are replayed as the options
-// say. It returns when they are durable.
+// Subscribe adds subscriptions under an id, 0 is none; retained messages are
+// replayed as the options say. It returns when they are durable.
 func (l *Link) Subscribe(id uint32, requests ...mqtt.Request) error {
 	s, b := l.s, l.b
 	var batch store.Batch

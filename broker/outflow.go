@@ -215,22 +215,6 @@ func (f *outflow) hasLocked(id store.MessageID) bool {
 	return false
 }
 
-// dropExpiredLocked forgets waiting messages whose life is over and returns how many.
-func (f *outflow) dropExpiredLocked(now int64, limits *QueueLimits) (n int) {
-	kept := f.queue[:0]
-	for _, d := range f.queue {
-		if d.msg.expired(now) || limits.over(d.msg.at, now) {
-			f.queueBytes -= int64(len(d.msg.Payload))
-			n++
-			continue
-		}
-		kept = append(kept, d)
-	}
-	clear(f.queue[len(kept):])
-	f.queue = kept
-	return n
-}
-
 // sendLocked puts the PUBLISH of a delivery into the outbox, or hands it to the
 // link. It reports false when the client does not accept a packet of that size
 // [MQTT-3.1.2-25]: it must not be sent, and counts as delivered.

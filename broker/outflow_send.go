@@ -48,7 +48,7 @@ func (s *session) sendLaneLocked(t *turn, of lane) bool {
 				// Too large for the client, or too old: as if delivered.
 				t.counts.dropped++
 				if d.qos > 0 {
-					s.link.lostLocked(false)
+					s.link.lostLocked(d.ids, lostExpired)
 				}
 				s.finishLocked(t, i)
 				i--
