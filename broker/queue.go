@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	refillBytes = 1 << 20 // of messages read from the store in one go
-	markAhead   = 16384   // packet ids between two marks: one small write for half as many messages
+	refillBytes = 1 << 20   // of messages read from the store in one go
+	markAhead   = 16384     // packet ids between two marks: one small write for half as many messages
+	firstMark   = markAhead // of a session that has never written one
 
 	// A refill takes more than the window has room for, so that the next
 	// messages have their packet ids bound when their turn comes: this many

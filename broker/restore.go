@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -80,9 +81,8 @@ func (b *Broker) restore() error {
 			s.inStore = s.expiry > 0
 			f := s.outLocked()
 			f.backlog = true
-			if mark != 0 {
-				f.nextPID, f.mark = mqtt.PacketID(mark), mqtt.PacketID(mark)
-			}
+			f.nextPID = cmp.Or(mqtt.PacketID(mark), firstMark)
+			f.mark = f.nextPID
 			old := b.sessions[s.id]
 			if old != nil && old.key > s.key { // an incarnation that was not removed in time
 				b.stale = append(b.stale, s.key)

@@ -261,7 +261,10 @@ func (b *Batch) DonePacket(id SessionID, pid uint16) {
 	b.add(op{kind: opDonePacket, session: id, pid: pid})
 }
 
-// Mark keeps the packet id from which QoS 1 goes on after a restart.
+// Mark keeps the packet id from which QoS 1 goes on after a restart. It goes to
+// the disk at once, and takes no message along that may still cancel out: the
+// receipt of a batch that has nothing else to write does not wait for it, so a
+// mark is set well before it is needed.
 func (b *Batch) Mark(id SessionID, pidHighWater uint16) {
 	b.add(op{kind: opMark, session: id, pid: pidHighWater})
 }

@@ -72,6 +72,11 @@ func (s *Store) cutLocked(c *cut, now time.Duration, force bool) {
 			s.flightsLocked(c, sub)
 		}
 	}
+	for _, ss := range s.marks {
+		s.flightLocked(c, ss)
+	}
+	clear(s.marks)
+	s.marks = s.marks[:0]
 	for _, q := range s.exact { // not bounded by the share: QoS 2 depends on it
 		s.queueRecordLocked(c, q, true)
 	}
@@ -136,30 +141,32 @@ func (s *Store) takeLocked(c *cut, now time.Duration, force bool) {
 // flightsLocked encodes the QoS 2 state out of the sessions a submission
 // touches, once a cut.
 func (s *Store) flightsLocked(c *cut, sub *submission) {
-	put := func(ss *session) {
-		if ss == nil || ss.dead || ss.flightCut == s.cutNo {
-			return
-		}
-		ss.flightCut = s.cutNo
-		key := c.w.key(prefixFlight, uint64(ss.id))
-		at := len(c.w.arena)
-		if v := ss.flightRecord(c.w.arena, c.upto); v != nil {
-			c.w.arena = v
-			c.w.put(key, v[at:len(v):len(v)])
-		} else {
-			c.w.delete(key)
-		}
-	}
 	for i := range sub.ops {
 		switch o := &sub.ops[i]; o.kind {
-		case opBind, opReleased, opDonePacket, opMark, opDone:
-			put(o.ss)
+		case opBind, opReleased, opDonePacket, opDone:
+			s.flightLocked(c, o.ss)
 		}
 	}
 	for i := range sub.rcpt {
 		if sub.rcpt[i].pid != 0 {
-			put(sub.rcpt[i].ss)
+			s.flightLocked(c, sub.rcpt[i].ss)
 		}
+	}
+}
+
+// flightLocked encodes one session's QoS 2 state out, and its mark.
+func (s *Store) flightLocked(c *cut, ss *session) {
+	if ss == nil || ss.dead || ss.flightCut == s.cutNo {
+		return
+	}
+	ss.flightCut = s.cutNo
+	key := c.w.key(prefixFlight, uint64(ss.id))
+	at := len(c.w.arena)
+	if v := ss.flightRecord(c.w.arena, c.upto); v != nil {
+		c.w.arena = v
+		c.w.put(key, v[at:len(v):len(v)])
+	} else {
+		c.w.delete(key)
 	}
 }
 

@@ -207,9 +207,15 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 	sub.bytes -= int(m.size)
 }
 
+// waitSlack is how much longer than usual an acknowledgement is waited for. A
+// moment in which the processor was elsewhere should not cost a write, which on
+// a card takes as long.
+const waitSlack = 10 * time.Millisecond
+
 // sentLocked starts timing an acknowledgement and says how long it is worth to
-// wait for it: a little longer than the session's acknowledgements usually take,
-// never when it seems to have gone silent.
+// wait for it: a little longer than the session's acknowledgements usually take
+// but no longer than the cap, never when they usually take about as long as the
+// cap or when the session seems to have gone silent.
 func (s *Store) sentLocked(ss *session, id MessageID, now time.Duration) time.Duration {
 	if ss.probe == 0 || now-ss.probed > silentFor {
 		ss.probe, ss.probed = id, now
@@ -217,11 +223,11 @@ func (s *Store) sentLocked(ss *session, id MessageID, now time.Duration) time.Du
 	if ss.rtt == 0 {
 		return s.opts.CommitDelay
 	}
-	wait := ss.rtt + 4*ss.rttvar + time.Millisecond
-	if now-ss.probed > 4*wait {
+	wait := ss.rtt + 4*ss.rttvar + waitSlack
+	if now-ss.probed > 4*wait || ss.rtt+ss.rtt/4 > s.opts.CommitDelay {
 		return never
 	}
-	return wait
+	return min(wait, s.opts.CommitDelay)
 }
 
 // silentFor is how long a timed acknowledgement may fail to come before another

@@ -74,6 +74,7 @@ type Store struct {
 	dead      []uint64 // groups nobody needs, still on disk
 	deadBytes int64
 	exact     []queueRef
+	marks     []*session // whose mark is to be written with the next cut
 	lazy      map[string]lazyValue
 	lazyDue   time.Duration
 	lazyBytes int
@@ -165,7 +166,7 @@ func (s *Store) clearLocked() {
 	s.groups = make(map[uint64]group)
 	s.lazy = make(map[string]lazyValue)
 	s.bodies, s.messages, s.bytes, s.memBytes = 0, 0, 0, 0
-	s.chores, s.exact, s.dead, s.deadBytes = nil, nil, nil, 0
+	s.chores, s.exact, s.marks, s.dead, s.deadBytes = nil, nil, nil, nil, 0
 	s.pending, s.pendingHead, s.pendingOver, s.pendingBytes = nil, 0, 0, 0
 	s.nextMessage, s.nextSession = max(s.nextMessage, 1), max(s.nextSession, 1)
 }

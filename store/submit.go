@@ -180,7 +180,7 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 		}
 		s.completeLocked(sub, Receipt{Elided: len(sub.msgs) > 0})
 		sub.recycle()
-		return s.nextChoreLocked() < s.sleepUntil || len(s.lazy) > 0 && s.lazyDue < s.sleepUntil
+		return len(s.marks) > 0 || s.nextChoreLocked() < s.sleepUntil || len(s.lazy) > 0 && s.lazyDue < s.sleepUntil
 	}
 	due := now
 	switch {
@@ -251,7 +251,9 @@ func (s *Store) applyLocked(sub *submission, o *op, now time.Duration) {
 		sub.flight = true
 	case opMark:
 		o.ss.mark = o.pid
-		sub.flight = true
+		s.marks = append(s.marks, o.ss)
+		o.kind = opNone
+		return
 	case opMove:
 		s.moveLocked(o, now)
 	}
