@@ -133,9 +133,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		retained.away(nil)
 	}
 	b.notify(ctx, "0")
-	if err := link.Survey(ctx); err != nil {
-		b.log.Warn("the queue was not read: live messages wait for history", "err", err)
-	}
+	defer b.survey(ctx, link)()
 	for b.await(ctx) {
 		b.enter(Connecting, nil)
 		c, err := b.connect(ctx, link)
@@ -148,6 +146,31 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	b.enter(Stopped, nil)
 	return context.Cause(ctx)
+}
+
+// surveyTime is how long the first connection waits until it is known which
+// topics have messages waiting; reading on takes no harm from it.
+const surveyTime = 5 * time.Second
+
+// survey learns what waits since before the start; the returned function waits
+// until it has ended.
+func (b *Bridge) survey(ctx context.Context, link *broker.Link) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := link.Survey(ctx); err != nil && ctx.Err() == nil {
+			b.log.Warn("the queue was not read: live messages wait for history", "err", err)
+		}
+	}()
+	t := time.NewTimer(surveyTime)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		b.log.Info("the queue is long: until it is known which topics wait in it, live messages wait for history")
+	case <-ctx.Done():
+	}
+	return func() { <-done }
 }
 
 // maxQoS0 bounds the QoS 0 messages that wait for the pump, as a slow client's

@@ -28,8 +28,7 @@ const (
 	liveMessages   = 1024    // published now, on their way past what waits
 	liveBytes      = 1 << 20 // payload in flight beyond which nothing passes any more
 
-	surveyTime = 5 * time.Second        // spent on learning what waits after a start
-	paceStep   = 100 * time.Millisecond // between two helpings of paced history
+	paceStep = 100 * time.Millisecond // between two helpings of paced history
 )
 
 // lanes let what is published now pass what has waited. They only say which
@@ -297,50 +296,73 @@ func (l *Link) setLanesLocked(last store.MessageID) {
 }
 
 // Survey learns which topics have messages waiting since before the process
-// started. It is to be called before the first Resume; without it, or when
-// there are more than it reads in a few seconds, nothing passes until these
-// messages are sent.
+// started. Until it returns, what is published goes behind all of these. A
+// million take less than a second; it may run on while messages are sent.
 func (l *Link) Survey(ctx context.Context) error {
 	s := l.s
 	s.mu.Lock()
 	key, lanes := s.key, s.outLocked().lanes
-	if !lanes.inOrder() || s.live || s.link != l {
+	if !lanes.inOrder() || s.link != l {
 		s.mu.Unlock()
 		return nil
 	}
 	after, last := lanes.known, lanes.last
 	s.mu.Unlock()
-	end := time.Now().Add(surveyTime)
-	var page []store.Queued
-	for after < last && ctx.Err() == nil && time.Now().Before(end) {
-		var err error
-		page, err = l.b.store.Peek(page[:0], key, after, 1024, 1<<20)
+	var page []queuedTopic
+	for after < last && ctx.Err() == nil {
+		page = page[:0]
+		upto, err := l.b.store.Topics(key, after, func(id store.MessageID, topic string) {
+			page = append(page, queuedTopic{id, topic})
+		})
 		if err != nil {
 			return err
 		}
+		if upto == after || upto > last { // the rest came since
+			upto = last
+		}
 		s.mu.Lock()
-		if s.link != l || s.live || s.flow.lanes != lanes || lanes.known != after {
+		if s.link != l || s.flow.lanes != lanes || lanes.known != after || lanes.last != last {
 			s.mu.Unlock()
 			return nil
 		}
-		if len(page) == 0 {
-			after = last
-		}
-		for i := range page {
-			if page[i].ID > last {
-				after = last
-				break
-			}
-			after = page[i].ID
-			if !s.flow.hasLocked(after) {
-				lanes.waits(page[i].Message.Topic)
-			}
-		}
-		lanes.known = after
+		s.flow.surveyedLocked(page, upto)
 		s.mu.Unlock()
-		clear(page)
+		after = upto
 	}
 	return nil
+}
+
+// queuedTopic is a message of the queue, as far as lanes go.
+type queuedTopic struct {
+	id    store.MessageID
+	topic string
+}
+
+// surveyedLocked counts what waits up to an id. Some of it may have been taken
+// out of the queue since it was looked at.
+func (f *outflow) surveyedLocked(page []queuedTopic, upto store.MessageID) {
+	l := f.lanes
+	busy := map[store.MessageID]bool{}
+	for i := range f.flight {
+		d := &f.flight[i]
+		if d.id <= l.known || d.id > upto {
+			continue
+		}
+		busy[d.id] = true
+		if !d.counted && !d.tried && d.msg != nil { // read ahead of the window: it waits too
+			d.counted = true
+			l.waits(d.msg.Topic)
+		}
+	}
+	for _, a := range f.acked {
+		busy[a.id] = true
+	}
+	for _, w := range page {
+		if w.id > f.cursor && w.id <= upto && !busy[w.id] {
+			l.waits(w.topic)
+		}
+	}
+	l.known = upto
 }
 
 // stale says whether a history message's retain flag would put an old value in

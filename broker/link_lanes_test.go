@@ -184,6 +184,41 @@ func TestLanesWithoutSurvey(t *testing.T) {
 	checkOrder(t, steps(t, l, 101), map[string]int{"a": 101})
 }
 
+// TestSurveyWhileSending: what waits is learned while it is being sent, read
+// ahead and acknowledged; from then on only other topics pass, and every topic
+// is let go of when its last message is sent.
+func TestSurveyWhileSending(t *testing.T) {
+	for _, qos := range []mqtt.QoS{1, 2} {
+		s := newServer(t, nil)
+		l := laneLink(t, s, LinkOptions{Lanes: TopicOrder}, qos, 100, "a", "b", "c")
+		l.Close()
+		s.restart()
+		l, err := s.b.Link(LinkOptions{ClientID: "bridge", Expiry: neverExpires, Lanes: TopicOrder, HistoryRate: 500})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Resume(10)
+		got := steps(t, l, 60)
+		publish(t, s.b, "early", "live 0", 1) // not known yet: behind all of it
+		if err := l.Survey(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, s.b, "new", "live 0", 1)
+		publish(t, s.b, "a", "old 100", qos)
+		got = append(got, steps(t, l, 300+3-60)...)
+		checkOrder(t, got, map[string]int{"a": 101, "b": 100, "c": 100, "new": 1, "early": 1})
+		if i := indexOf(got, "new live 0"); i > 250 {
+			t.Errorf("QoS %d: the live message came as number %d", qos, i)
+		}
+		eventually(t, "the queue is empty", func() bool { n, _, _ := l.Depth(); return n == 0 && l.Inflight() == 0 })
+		l.s.mu.Lock()
+		if f := l.s.flow.lanes; len(f.topics) > 0 || f.others > 0 {
+			t.Errorf("QoS %d: still counted: %v and %d", qos, f.topics, f.others)
+		}
+		l.s.mu.Unlock()
+	}
+}
+
 func indexOf(list []string, x string) int {
 	for i := range list {
 		if list[i] == x {
