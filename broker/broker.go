@@ -50,6 +50,7 @@ type Broker struct {
 	stats     gauges
 	memory    memoryState
 	tidy      tidying
+	volatile  atomic.Int64 // bytes that wait in the sessions' queues in memory
 	takeovers takeoverLog
 	away      awaySet
 	clients   clientSet

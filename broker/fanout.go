@@ -86,7 +86,7 @@ func (s *session) send0Locked(t *turn, o *outgoing, opts uint8, ids []uint32) {
 // in memory.
 func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 	f := s.outLocked()
-	if len(f.queue) == 0 && s.onlineLocked() && s.openLocked() && s.roomLocked() {
+	if f.queue.len() == 0 && s.onlineLocked() && s.openLocked() && s.roomLocked() {
 		s.launchLocked(t, o, d)
 		return
 	}
@@ -94,7 +94,7 @@ func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 		return
 	}
 	d.msg = o.keep()
-	f.queue = append(f.queue, d)
+	f.queue.push(d)
 	s.heldLocked(&d, 1)
 }
 
@@ -129,10 +129,8 @@ func (s *session) pumpLocked(t *turn, o *outgoing) {
 	if f == nil || !s.onlineLocked() {
 		return
 	}
-	sent := 0
-	for sent < len(f.queue) && s.openLocked() && s.roomLocked() {
-		d := f.queue[sent]
-		sent++
+	for f.queue.len() > 0 && s.openLocked() && s.roomLocked() {
+		d := f.queue.pop()
 		if !s.unheldLocked(t, &d) {
 			continue
 		}
@@ -142,13 +140,5 @@ func (s *session) pumpLocked(t *turn, o *outgoing) {
 			continue
 		}
 		s.launchLocked(t, o, d)
-	}
-	if sent > 0 {
-		n := copy(f.queue, f.queue[sent:])
-		clear(f.queue[n:])
-		f.queue = f.queue[:n]
-		if n == 0 {
-			f.queue = nil
-		}
 	}
 }

@@ -37,7 +37,7 @@ func (s *session) moreLocked(t *turn) {
 	f := s.flow
 	if f != nil {
 		s.sendIdleLocked(t)
-		if len(f.queue) > 0 {
+		if f.queue.len() > 0 {
 			s.pumpLocked(t, &t.out2)
 		}
 	}

@@ -264,8 +264,8 @@ func (l *Link) Depth() (messages int, bytes int64, oldest time.Time) {
 	s.mu.Lock()
 	key := s.key
 	if s.flow != nil {
-		messages = len(s.flow.flight) + len(s.flow.queue)
-		bytes = s.flow.queueBytes + int64(s.flow.bytes)
+		messages = len(s.flow.flight) + s.flow.queue.len()
+		bytes = s.flow.queue.bytes + int64(s.flow.bytes)
 	}
 	durable := s.durable()
 	s.mu.Unlock()

@@ -114,19 +114,19 @@ func (s *session) limitsOfLocked(ids []uint32) *QueueLimits {
 	return s.limitsLocked()
 }
 
-// heldLocked counts n deliveries like d that begin, or cease, to wait in memory.
+// heldLocked counts n deliveries like d that begin, or cease, to wait in memory,
+// for their part.
 func (s *session) heldLocked(d *delivery, n int) {
-	size := int64(n * len(d.msg.Payload))
-	s.flow.queueBytes += size
 	if i := s.link.partOf(d.ids); i >= 0 {
 		s.link.parts[i].messages += n
-		s.link.parts[i].bytes += size
+		s.link.parts[i].bytes += int64(n * len(d.msg.Payload))
 	}
 }
 
-// fullLocked says whether one more message in memory would break its bound.
+// fullLocked says whether one more message in memory would break its bound: that
+// of its part or of the session, or what memory has for all of them.
 func (s *session) fullLocked(l *QueueLimits, part int, size int64) bool {
-	messages, bytes := len(s.flow.queue), s.flow.queueBytes
+	messages, bytes := s.flow.queue.len(), s.flow.queue.bytes
 	if part >= 0 {
 		messages, bytes = s.link.parts[part].messages, s.link.parts[part].bytes
 	} else if s.link != nil {
@@ -136,56 +136,58 @@ func (s *session) fullLocked(l *QueueLimits, part int, size int64) bool {
 			}
 		}
 	}
-	return l.Messages > 0 && messages >= l.Messages || l.Bytes > 0 && bytes+size > l.Bytes
+	return l.Messages > 0 && messages >= l.Messages || l.Bytes > 0 && bytes+size > l.Bytes ||
+		s.flow.queue.fills(s.b.opt().maxVolatile(), l.Bytes > 0, size)
 }
 
 // makeRoomLocked makes room in memory for a message as its bounds say; false
 // means that it is dropped.
 func (s *session) makeRoomLocked(t *turn, topic string, ids []uint32, size int64) bool {
 	f, limits, part := s.flow, s.limitsOfLocked(ids), s.link.ownPart(ids)
-	if s.fullLocked(limits, part, size) {
-		s.dropExpiredLocked(t.now)
+	if s.fullLocked(limits, part, size) && t.now-f.swept >= sweepPause {
+		f.swept = t.now
+		t.counts.expired += uint64(s.dropExpiredLocked(t.now))
 	}
 	for s.fullLocked(limits, part, size) {
 		t.counts.dropped++
 		gone, why := -1, lostOldest
 		if limits.OnFull == LatestPerTopic {
-			if gone = slices.IndexFunc(f.queue, func(d delivery) bool { return d.msg.Topic == topic }); gone >= 0 {
+			if gone = f.queue.find(func(d *delivery) bool { return d.msg.Topic == topic }); gone >= 0 {
 				why = lostTopic
 			}
 		}
 		if gone < 0 && (limits.OnFull == DropOldest || limits.OnFull == LatestPerTopic) {
-			gone = slices.IndexFunc(f.queue, func(d delivery) bool { return s.link.ownPart(d.ids) == part })
+			gone = f.queue.find(func(d *delivery) bool { return s.link.ownPart(d.ids) == part })
 		}
 		if gone < 0 {
 			s.link.lostLocked(ids, lostNewest)
 			return false
 		}
-		s.link.lostLocked(f.queue[gone].ids, why)
-		s.heldLocked(&f.queue[gone], -1)
-		f.queue = slices.Delete(f.queue, gone, gone+1)
+		d := f.queue.at(gone)
+		s.link.lostLocked(d.ids, why)
+		s.heldLocked(d, -1)
+		f.queue.remove(gone)
 	}
 	return true
 }
 
+// sweepPause is how often a full queue in memory is looked through for messages
+// whose life is over, in milliseconds: not for every message that meets it full.
+const sweepPause = 1000
+
 // dropExpiredLocked forgets messages waiting in memory whose life is over, and
 // returns how many.
 func (s *session) dropExpiredLocked(now int64) (n int) {
-	f := s.flow
-	kept := f.queue[:0]
-	for i := range f.queue {
-		d := &f.queue[i]
+	s.flow.queue.keep(func(d *delivery) bool {
 		aged := s.limitsOfLocked(d.ids).over(d.msg.at, now)
-		if aged || d.msg.expired(now) {
-			s.link.lostLocked(d.ids, tooOld(aged))
-			s.heldLocked(d, -1)
-			n++
-			continue
+		if !aged && !d.msg.expired(now) {
+			return true
 		}
-		kept = append(kept, *d)
-	}
-	clear(f.queue[len(kept):])
-	f.queue = kept
+		s.link.lostLocked(d.ids, tooOld(aged))
+		s.heldLocked(d, -1)
+		n++
+		return false
+	})
 	return n
 }
 

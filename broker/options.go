@@ -36,6 +36,12 @@ type Options struct {
 	// 85 % new connections are refused, at 92 % QoS 0 is dropped, at 97 %
 	// publishers are refused. In bytes; 0: no limit.
 	MemoryLimit int64
+	// MaxVolatile bounds the QoS 1 and 2 messages that wait in memory, for
+	// sessions that end with their connection: all of them together, with 256
+	// bytes a message for its keeping. One session may have a quarter of it,
+	// unless its QueueLimits say a number of bytes. 0: a quarter of
+	// MemoryLimit, at most 256 MiB.
+	MaxVolatile int64
 
 	// CheckRetainSource asks Auth again whether the publisher of a retained
 	// message may still publish it, whenever it is replayed.

@@ -23,8 +23,8 @@ type outflow struct {
 	mark     mqtt.PacketID // QoS 1 packet ids are in use up to here, as the store knows
 
 	// Not durable: what waits.
-	queue      []delivery
-	queueBytes int64
+	queue memQueue
+	swept int64 // when a full queue was last looked through, in milliseconds
 
 	// Durable: what the store has.
 	backlog   bool
@@ -184,8 +184,9 @@ func (f *outflow) emptyLocked() {
 	if f == nil {
 		return
 	}
-	f.flight, f.base, f.queue, f.acked, f.replayed = nil, nil, nil, nil, nil
-	f.head, f.idle, f.live, f.bytes, f.queueBytes = 0, 0, 0, 0, 0
+	f.flight, f.base, f.acked, f.replayed = nil, nil, nil, nil
+	f.head, f.idle, f.live, f.bytes = 0, 0, 0, 0
+	f.queue.empty()
 }
 
 // forgetMessageLocked drops what a released delivery needs no more: only PUBREL

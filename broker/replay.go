@@ -118,7 +118,7 @@ func (s *session) replayRoomLocked() bool {
 		return false
 	}
 	f := s.flow
-	return f == nil || len(f.queue) == 0 && s.openLocked() && f.idle == 0
+	return f == nil || f.queue.len() == 0 && s.openLocked() && f.idle == 0
 }
 
 // replayLocked sends one retained message [MQTT-3.3.1-8].

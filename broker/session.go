@@ -143,7 +143,7 @@ func (s *session) takeLocked(name string) *subscription {
 // outLocked returns the session's outflow.
 func (s *session) outLocked() *outflow {
 	if s.flow == nil {
-		s.flow = &outflow{nextPID: 1, mark: firstMark}
+		s.flow = &outflow{nextPID: 1, mark: firstMark, queue: memQueue{total: &s.b.volatile}}
 	}
 	return s.flow
 }

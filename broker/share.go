@@ -40,7 +40,7 @@ func (g *shareGroup) chooseNot(b *Broker, name string, qos mqtt.QoS, not *sessio
 		}
 		s.mu.Lock()
 		gone, online, client := s.gone, s.onlineLocked(), s.client
-		open := online && s.openLocked() && s.roomLocked() && (s.flow == nil || len(s.flow.queue) == 0 && !s.flow.backlog)
+		open := online && s.openLocked() && s.roomLocked() && (s.flow == nil || s.flow.queue.len() == 0 && !s.flow.backlog)
 		keeps := s.durable()
 		s.mu.Unlock()
 		if gone || b.auth() != nil && !b.mayDeliver(client, b.unmounted(s, name)) {

@@ -58,17 +58,13 @@ func (b *Broker) moveThenDelete(s *session, key store.SessionID, groups []*share
 // sent on a connection that is gone.
 func (s *session) takeSharedLocked(groups []*shareGroup) (taken []delivery) {
 	f := s.flow
-	kept := f.queue[:0]
-	for _, d := range f.queue {
-		if d.opts&optShared != 0 && groupOf(groups, d.msg.Topic) != nil {
-			taken = append(taken, d)
-			f.queueBytes -= int64(len(d.msg.Payload))
-			continue
+	f.queue.keep(func(d *delivery) bool {
+		moves := d.opts&optShared != 0 && groupOf(groups, d.msg.Topic) != nil
+		if moves {
+			taken = append(taken, *d)
 		}
-		kept = append(kept, d)
-	}
-	clear(f.queue[len(kept):])
-	f.queue = kept
+		return !moves
+	})
 	for i := 0; i < len(f.flight); i++ {
 		d := f.flight[i]
 		if d.opts&optShared == 0 || d.msg == nil || d.qos != 1 || groupOf(groups, d.msg.Topic) == nil {

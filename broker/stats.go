@@ -206,7 +206,7 @@ func (b *Broker) Clients() []ClientInfo {
 		}
 		info := ClientInfo{Client: *s.client, Connected: s.onlineLocked(), Subscriptions: len(s.subs), Expiry: s.expiry, MQTT: s.version, CleanStart: !s.durable()}
 		if s.flow != nil {
-			info.Inflight, info.Queued, info.QueuedBytes = len(s.flow.flight), len(s.flow.queue), s.flow.queueBytes
+			info.Inflight, info.Queued, info.QueuedBytes = len(s.flow.flight), s.flow.queue.len(), s.flow.queue.bytes
 		}
 		if s.conn != nil {
 			info.KeepAlive = s.conn.keepAlive

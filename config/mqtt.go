@@ -8,6 +8,7 @@ type MQTT struct {
 	MaxConnections       int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on all listeners together; 0: as many as the system allows."`
 	RetainExpiryInterval Duration `yaml:"retain_expiry_interval" default:"0" doc:"Forget retained messages after so long; 0: never."`
 	MaxRetainedMessages  int      `yaml:"max_retained_messages" default:"0" min:"0" doc:"Retained messages in all; 0: bounded by memory."`
+	MaxQueuedMemory      Size     `yaml:"max_queued_memory" default:"0" doc:"Bytes of QoS 1 and 2 messages that wait in memory, for clients whose sessions end with their connection, all of them together. One client may have a quarter of it, unless max_queued_bytes says how much. 0: a quarter of memory_limit, at most 256 MiB."`
 	CheckRetainSource    bool     `yaml:"check_retain_source" default:"true" doc:"Deliver a retained message only while its publisher would still be allowed to publish it."`
 	ResponseInformation  string   `yaml:"response_information" doc:"What MQTT 5 clients are told that ask for response information: where they may have answers sent. %c is the client id, %u the user name. Empty: nothing."`
 	ServerReference      string   `yaml:"server_reference" doc:"Another server, as host:port, that MQTT 5 clients are told to use when the gateway stops. Empty: none."`
@@ -39,7 +40,7 @@ type Limits struct {
 	UpgradeOutgoingQoS         bool     `yaml:"upgrade_outgoing_qos" default:"false" doc:"Deliver at the QoS of the subscription even where the message was published with less."`
 	MaxInflightBytes           Size     `yaml:"max_inflight_bytes" default:"0" doc:"Bytes of QoS 1 and 2 messages in flight to one client; 0: no bound but max_inflight_messages."`
 	MaxQueuedMessages          int      `yaml:"max_queued_messages" default:"0" min:"0" doc:"Messages that wait for one client beyond those in flight; 0: bounded by bytes only."`
-	MaxQueuedBytes             Size     `yaml:"max_queued_bytes" default:"0" doc:"Bytes that wait for one client; 0: a share of the free disk."`
+	MaxQueuedBytes             Size     `yaml:"max_queued_bytes" default:"0" doc:"Bytes that wait for one client; 0: a share of the free disk, in memory of max_queued_memory."`
 	MaxQueuedAge               Duration `yaml:"max_queued_age" default:"0" doc:"How long a message waits for a client; 0: until it expires by its own."`
 	QueueFull                  string   `yaml:"queue_full" default:"reject" enum:"reject,drop_oldest,drop_newest,latest_per_topic" doc:"What happens to a message for a client whose queue is full: the publisher is refused, the oldest or the newest goes, or only the latest of each topic stays."`
 	PersistentClientExpiration Duration `yaml:"persistent_client_expiration" default:"0" doc:"Forget persistent clients that have been away for so long; 0: never."`
