@@ -22,7 +22,8 @@ type client struct {
 	keepAlive time.Duration
 	debug     func(format string, args ...any)
 
-	receiveMax int  // QoS 1 and 2 messages the server takes at once
+	serverMax  int  // QoS 1 and 2 messages the server takes at once; 0: it does not say
+	receiveMax int  // how many of them we send
 	present    bool // the server still had our session
 	nextID     mqtt.PacketID
 
@@ -93,7 +94,8 @@ func (c *client) login(connect *mqtt.Connect) error {
 	c.present = ack.SessionPresent
 	if ack.Properties != nil {
 		if ack.Properties.Has(mqtt.PropReceiveMaximum) {
-			c.receiveMax = min(c.receiveMax, int(ack.Properties.ReceiveMaximum))
+			c.serverMax = int(ack.Properties.ReceiveMaximum)
+			c.receiveMax = min(c.receiveMax, c.serverMax)
 		}
 		if ack.Properties.Has(mqtt.PropServerKeepAlive) {
 			c.keepAlive = time.Duration(ack.Properties.ServerKeepAlive) * time.Second

@@ -16,8 +16,8 @@ import (
 	"gatewayd/topic"
 )
 
-// clientFlags are what pub and sub have in common, named as mosquitto_pub and
-// mosquitto_sub name them.
+// clientFlags are what pub, sub and bench have in common, named as
+// mosquitto_pub and mosquitto_sub name them.
 type clientFlags struct {
 	host, unixSocket   string
 	port               int
@@ -37,31 +37,39 @@ type clientFlags struct {
 	willRetain             bool
 }
 
+// add adds everything.
 func (f *clientFlags) add(cmd *cobra.Command) {
+	f.addConnection(cmd)
+	fl := cmd.Flags()
+	fl.StringVarP(&f.id, "id", "i", "", "client id (default: made here)")
+	fl.BoolVarP(&f.keepSession, "disable-clean-session", "c", false, "keep the session when the connection ends (needs -i)")
+	fl.Int64VarP(&f.sessionExpiry, "session-expiry-interval", "x", -1, "MQTT 5: seconds the session is kept")
+	fl.BoolVarP(&f.debug, "debug", "d", false, "say what happens on standard error")
+	fl.StringVar(&f.willTopic, "will-topic", "", "will: topic")
+	fl.StringVar(&f.willPayload, "will-payload", "", "will: payload")
+	fl.IntVar(&f.willQoS, "will-qos", 0, "will: quality of service")
+	fl.BoolVar(&f.willRetain, "will-retain", false, "will: retain")
+}
+
+// addConnection adds where to connect and as whom.
+func (f *clientFlags) addConnection(cmd *cobra.Command) {
+	f.sessionExpiry = -1
 	fl := cmd.Flags()
 	fl.Bool("help", false, "show this") // without -h, which is the host here
 	fl.StringVarP(&f.host, "host", "h", "localhost", "host to connect to")
 	fl.IntVarP(&f.port, "port", "p", 0, "port (default 1883, with TLS 8883)")
 	fl.StringVar(&f.unixSocket, "unix", "", "connect to this Unix socket instead")
-	fl.StringVarP(&f.id, "id", "i", "", "client id (default: made here)")
 	fl.StringVarP(&f.user, "username", "u", "", "user name")
 	fl.StringVarP(&f.password, "pw", "P", "", "password")
 	fl.StringVarP(&f.version, "protocol-version", "V", "mqttv311", "mqttv31, mqttv311 or mqttv5 (31, 311, 5)")
 	fl.IntVarP(&f.keepAlive, "keepalive", "k", 60, "keep alive in seconds")
 	fl.IntVarP(&f.qos, "qos", "q", 0, "quality of service")
-	fl.BoolVarP(&f.keepSession, "disable-clean-session", "c", false, "keep the session when the connection ends (needs -i)")
-	fl.Int64VarP(&f.sessionExpiry, "session-expiry-interval", "x", -1, "MQTT 5: seconds the session is kept")
-	fl.BoolVarP(&f.debug, "debug", "d", false, "say what happens on standard error")
 	fl.StringVar(&f.cafile, "cafile", "", "TLS: authorities, PEM file")
 	fl.StringVar(&f.capath, "capath", "", "TLS: authorities, folder of PEM files")
 	fl.StringVar(&f.cert, "cert", "", "TLS: client certificate, PEM")
 	fl.StringVar(&f.key, "key", "", "TLS: key of the client certificate, PEM")
 	fl.BoolVar(&f.insecure, "insecure", false, "TLS: do not compare the server's name with its certificate")
 	fl.BoolVar(&f.useTLS, "tls-use-os-certs", false, "TLS: trust the system's authorities")
-	fl.StringVar(&f.willTopic, "will-topic", "", "will: topic")
-	fl.StringVar(&f.willPayload, "will-payload", "", "will: payload")
-	fl.IntVar(&f.willQoS, "will-qos", 0, "will: quality of service")
-	fl.BoolVar(&f.willRetain, "will-retain", false, "will: retain")
 }
 
 func usage(format string, args ...any) error { return &exit{exitUsage, fmt.Errorf(format, args...)} }
