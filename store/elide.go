@@ -210,7 +210,7 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 // waitSlack is how much longer than usual an acknowledgement is waited for. A
 // moment in which the processor was elsewhere should not cost a write, which on
 // a card takes as long.
-const waitSlack = 10 * time.Millisecond
+const waitSlack = 20 * time.Millisecond
 
 // sentLocked starts timing an acknowledgement and says how long it is worth to
 // wait for it: a little longer than the session's acknowledgements usually take

@@ -62,9 +62,10 @@ func TestWaitForAcknowledgement(t *testing.T) {
 	for _, tc := range []struct {
 		trip, first, later time.Duration
 	}{
-		{100 * time.Microsecond, 10*ms + 300*time.Microsecond, 10*ms + 110*time.Microsecond},
-		{5 * ms, 25 * ms, 16 * ms},
-		{30 * ms, limit, 41 * ms},
+		{100 * time.Microsecond, 20*ms + 300*time.Microsecond, 20*ms + 110*time.Microsecond},
+		{5 * ms, 35 * ms, 26 * ms},
+		{20 * ms, limit, 41 * ms},
+		{30 * ms, limit, limit},
 		{40 * ms, limit, limit},
 		{45 * ms, never, never},
 		{100 * ms, never, never},

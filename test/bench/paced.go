@@ -94,7 +94,7 @@ func runAckLatency(e *env) error {
 	}); err != nil {
 		return err
 	}
-	if err := slowAcks(e, t); err != nil {
+	if err := slowAcks(e, t, 0); err != nil {
 		return err
 	}
 	if d := e.result["sync50"]; d > 0 {
@@ -103,17 +103,22 @@ func runAckLatency(e *env) error {
 	return nil
 }
 
-func slowAcks(e *env, t *traffic) error {
-	if err := e.loop.Every(10*time.Millisecond, func(due int) {
+// slowAcks publishes 100 messages a second for a while, or n of them twenty times as fast.
+func slowAcks(e *env, t *traffic, n int64) error {
+	every, last := 10*time.Millisecond, max(e.seconds, 2*time.Second)
+	if n > 0 {
+		every, last = every/20, time.Duration(n)*every/20
+	}
+	if err := e.loop.Every(every, func(due int) {
 		for range due {
-			if !t.stopped {
+			if !t.stopped && (n == 0 || t.sent() < n) {
 				t.pubs[0].send()
 			}
 		}
 	}); err != nil {
 		return err
 	}
-	if err := e.loop.RunFor(max(e.seconds, 2*time.Second)); err != nil {
+	if err := e.loop.RunFor(last); err != nil {
 		return err
 	}
 	t.stopped = true
@@ -126,9 +131,12 @@ func slowAcks(e *env, t *traffic) error {
 
 // online has a persistent subscriber that is there, a round trip away: what its acknowledgement cancels need never
 // reach the disk.
-func online(rtt time.Duration) func(e *env) error {
+func online(rtt time.Duration, n int64) func(e *env) error {
 	return func(e *env) error {
 		t := &traffic{e: e, qos: 1, fan: 1}
+		if rtt == 0 {
+			e.percentiles("sync", syncTimes(100, 4<<10, 10*time.Millisecond))
+		}
 		if rtt > 0 {
 			p, err := peer.NewProxy(e.addr, rtt/2)
 			if err != nil {
@@ -138,11 +146,11 @@ func online(rtt time.Duration) func(e *env) error {
 			t.via = p.Addr
 			defer e.loop.Forgive() // the proxy goes first
 		}
-		return runOnline(e, t)
+		return runOnline(e, t, n)
 	}
 }
 
-func runOnline(e *env, t *traffic) error {
+func runOnline(e *env, t *traffic, n int64) error {
 	if err := t.subscribers(load.Client{ID: "reader", KeepAlive: 600, Filters: []string{"bench/online"}, QoS: 1}); err != nil {
 		return err
 	}
@@ -155,12 +163,17 @@ func runOnline(e *env, t *traffic) error {
 	if err := e.loop.RunFor(500 * time.Millisecond); err != nil { // what the sessions themselves cost is not counted
 		return err
 	}
-	before, elided := written(e.p.PID()), e.counter("gatewayd_store_elided_total")
-	if err := slowAcks(e, t); err != nil {
+	const elided, bodies = "gatewayd_store_elided_total", `gatewayd_store_written_bytes_total{subsystem="queues"}`
+	before, elidedBefore, bodiesBefore := written(e.p.PID()), e.counter(elided), e.counter(bodies)
+	if err := slowAcks(e, t, n); err != nil {
 		return err
 	}
 	if e.b.name == "gatewayd" {
-		e.set("hit", 100*(e.counter("gatewayd_store_elided_total")-elided)/float64(t.sent()))
+		e.set("hit", 100*(e.counter(elided)-elidedBefore)/float64(t.sent()))
+		e.set("bodies", (e.counter(bodies)-bodiesBefore)/float64(t.sent()))
+	}
+	if d := e.result["sync50"]; d > 0 {
+		e.set("syncs", e.result["ack50"]/d)
 	}
 	e.set("written", float64(written(e.p.PID())-before)/float64(t.sent()))
 	return nil

@@ -67,16 +67,29 @@ func onlineScenario(name string, rtt time.Duration) *scenario {
 			{"ack50", "acknowledged p50, µs", "%.0f", 0, true},
 			{"ack99", "acknowledged p99, µs", "%.0f", 0, true},
 			{"hit", "never written, % of the messages", "%.1f", 0, false},
-			{"written", "written to disk, bytes a message", "%.1f", 0, true},
+			{"bodies", "of them written, bytes a message", "%.1f", 0, true},
+			{"written", "written to disk in all, bytes a message", "%.1f", 0, true},
 		},
 		options: startOptions{persistent: true},
-		run:     online(rtt),
+		run:     online(rtt, 0),
 	}
 	if rtt > 0 {
 		s.title += fmt.Sprintf(", subscriber %s away", rtt)
 		s.slow = true
+		return s
 	}
+	s.metrics = append(s.metrics, metric{"sync50", "a 4 KiB append and sync at the same pace just before, p50, µs", "%.0f", 0, true},
+		metric{"syncs", "p50 in syncs", "%.1f", 1, true})
 	return s
+}
+
+// An hour of the online pair in three minutes.
+func init() {
+	s := onlineScenario("online-hour", 0)
+	s.title = "two online persistent clients, QoS 1, an hour of 100 messages/s, 2,000 a second"
+	s.extra, s.only = true, []string{"gatewayd"}
+	s.run = online(0, 360_000)
+	scenarios = append(scenarios, s)
 }
 
 // Over TLS and WebSocket the core of the table is reported beside mosquitto's, and of both together what costs most.
