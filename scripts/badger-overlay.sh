@@ -258,6 +258,69 @@ correct ristretto/z/allocator.go 'a.TrimTo(400 << 20)' 'a.TrimTo(len(a.buffers[0
 # A table's index is some kilobytes; three megabytes for each table kept the collector busy.
 correct badger/table/builder.go 'fbs.NewBuilder(3 << 20)' 'fbs.NewBuilder(16 << 10)'
 
+# Pages of tables that were read count as the process's until the kernel wants them back; they are given back every few
+# megabytes, in compactions and where the store reads.
+cat >"$out/badger/pages.go" <<'GO'
+package badger
+
+import "github.com/dgraph-io/badger/v4/table"
+
+// keptPages is how much may be read from tables before their pages are given back.
+const keptPages = 4 << 20
+
+// TrimPages takes the pages of the tables that were read out of the process when they have become many. They stay in the
+// page cache.
+func (db *DB) TrimPages() {
+	if table.BytesRead.Load() < keptPages {
+		return
+	}
+	table.BytesRead.Store(0)
+	for _, l := range db.lc.levels {
+		l.RLock() // the level's tables stay mapped meanwhile
+		for _, t := range l.tables {
+			t.DropPages()
+		}
+		l.RUnlock()
+	}
+}
+GO
+cat >"$out/badger/table/pages.go" <<'GO'
+package table
+
+import "sync/atomic"
+
+// BytesRead is how much was read from mapped tables since somebody set it to zero.
+var BytesRead atomic.Int64
+GO
+correct badger/table/table.go '	return t.Bytes(off, sz)
+' '	BytesRead.Add(int64(sz))
+	return t.Bytes(off, sz)
+'
+correct badger/levels.go '			// See if we need to skip the prefix.
+' '			s.kv.TrimPages()
+			// See if we need to skip the prefix.
+'
+cat >"$out/badger/table/pages_linux.go" <<'GO'
+package table
+
+import "golang.org/x/sys/unix"
+
+// DropPages takes the table's pages out of the process; whoever reads it next maps them again.
+func (t *Table) DropPages() {
+	if !t.IsInmemory && len(t.Data) > 0 {
+		_ = unix.Madvise(t.Data, unix.MADV_DONTNEED)
+	}
+}
+GO
+cat >"$out/badger/table/pages_other.go" <<'GO'
+//go:build !linux
+
+package table
+
+// DropPages is for Linux, where it keeps the pages' content.
+func (t *Table) DropPages() {}
+GO
+
 # A manifest record that was written in part would hide all after it.
 original badger/manifest.go debd72bfbea94e63cc23170de940e1ba5dceb4e8f72dedc92da4b8e4f2c273a5
 correct badger/manifest.go '		if _, err := mf.fp.Write(buf); err != nil {' '		at, err := mf.fp.Seek(0, io.SeekEnd)

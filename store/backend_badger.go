@@ -25,6 +25,8 @@ type badgerBackend struct {
 	tune tuning
 	wal  *wal
 
+	pages pages
+
 	mu     sync.RWMutex // held to read while it is used, so that close waits
 	closed atomic.Bool  // set before close waits, which may take long on a full disk
 }
@@ -86,7 +88,7 @@ func openBadger(dir string, t tuning, log *slog.Logger) (*badgerBackend, error) 
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &badgerBackend{db: db, tune: t, wal: w}, nil
+	return &badgerBackend{db: db, tune: t, wal: w, pages: pagesOf(db)}, nil
 }
 
 // prepareFolder looks at the files before badger does, and says how large the
@@ -232,6 +234,7 @@ func (b *badgerBackend) get(key []byte, f func([]byte) error) (err error) {
 		if err != nil {
 			return err
 		}
+		b.pages.trim()
 		return item.Value(f)
 	})
 }
@@ -254,6 +257,7 @@ func (b *badgerBackend) scan(prefix, start []byte, keysOnly bool, f func(key, va
 		for it.Seek(start); it.ValidForPrefix(prefix); it.Next() {
 			item := it.Item()
 			size := int(item.ValueSize())
+			b.pages.trim()
 			if keysOnly {
 				if err := f(item.Key(), nil, size); err != nil {
 					return err
