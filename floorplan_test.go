@@ -24,7 +24,7 @@ var plan = map[string]room{
 	"topic":         {floor: 0},
 	"faulthook":     {floor: 0},
 	"config":        {floor: 0, third: []string{"github.com/goccy/go-yaml"}},
-	"auth":          {floor: 1, ours: []string{"topic"}, third: []string{"golang.org/x/crypto"}},
+	"auth":          {floor: 1, ours: []string{"topic"}, third: []string{"golang.org/x/crypto", "github.com/xdg-go/scram", "github.com/xdg-go/stringprep"}},
 	"store":         {floor: 1, third: []string{"github.com/dgraph-io/badger", "github.com/dgraph-io/ristretto", "github.com/tinylib/msgp"}},
 	"board":         {floor: 1, ours: []string{"board/sim"}, third: []string{"periph.io/x/conn", "periph.io/x/host"}},
 	"board/sim":     {floor: 1, third: []string{"periph.io/x/conn"}},

@@ -14,6 +14,7 @@ import (
 // Options configure an Authority.
 type Options struct {
 	PasswordFile string       // empty: nobody has a password
+	ScramFile    string       // empty: nobody has credentials for SCRAM
 	ACLFile      string       // empty: everybody may do everything
 	Log          *slog.Logger // nil: silent
 
@@ -32,8 +33,9 @@ var (
 	ErrBusy   = errors.New("too many logins wait")
 )
 
-// Authority decides on logins and rights by a password file and an ACL file. All
-// its methods may be called from any goroutine, Reload too.
+// Authority decides on logins and rights by a password file, a file of SCRAM
+// credentials and an ACL file. All its methods may be called from any goroutine,
+// Reload too.
 type Authority struct {
 	opts  Options
 	files atomic.Pointer[files]
@@ -47,10 +49,11 @@ type Authority struct {
 	secret [32]byte // keys the proofs
 }
 
-// files is one reading of both files.
+// files is one reading of the files.
 type files struct {
-	passwords *Passwords // nil without a file
-	rules     *Rules     // nil without a file
+	passwords   *Passwords   // nil without a file
+	credentials *Credentials // nil without a file
+	rules       *Rules       // nil without a file
 }
 
 type login struct {
@@ -68,7 +71,7 @@ type proof struct {
 	mac   [sha256.Size]byte
 }
 
-// New reads both files.
+// New reads the files.
 func New(o Options) (*Authority, error) {
 	o.Verifying = cmp.Or(o.Verifying, 1)
 	o.Waiting = cmp.Or(o.Waiting, 1000)
@@ -83,7 +86,7 @@ func New(o Options) (*Authority, error) {
 	return a, nil
 }
 
-// Reload reads both files again. When one is wrong it changes nothing and
+// Reload reads the files again. When one is wrong it changes nothing and
 // returns the error. Afterwards Gen differs: rights that were computed before
 // must be asked for again.
 func (a *Authority) Reload() error {
@@ -91,6 +94,11 @@ func (a *Authority) Reload() error {
 	var err error
 	if a.opts.PasswordFile != "" {
 		if f.passwords, err = ReadPasswords(a.opts.PasswordFile); err != nil {
+			return err
+		}
+	}
+	if a.opts.ScramFile != "" {
+		if f.credentials, err = ReadCredentials(a.opts.ScramFile); err != nil {
 			return err
 		}
 	}
@@ -141,7 +149,7 @@ func (a *Authority) Login(user string, password []byte, certified, anonymous boo
 		answer(nil)
 	case user == "":
 		answer(ErrNoName)
-	case p == nil:
+	case p == nil, len(password) == 0: // an empty password opens nothing, whatever the file says
 		answer(ErrDenied)
 	case a.proven(p, user, password):
 		answer(nil)
@@ -162,6 +170,13 @@ func (a *Authority) StillKnown(user string, certified, anonymous bool) bool {
 		return anonymous
 	}
 	return p.Has(user)
+}
+
+// StillProvable says whether a client that logged in by an authentication method
+// would be let in by it today.
+func (a *Authority) StillProvable(method, user string) bool {
+	c := a.files.Load().credentials
+	return c != nil && c.Has(method, user)
 }
 
 func (a *Authority) proven(p *Passwords, user string, password []byte) bool {

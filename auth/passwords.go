@@ -74,12 +74,10 @@ var ErrNoUser = errors.New("no such user")
 // SetPassword adds a user to a password file or changes the password, and says
 // which. A missing file is made with mode 0600.
 func SetPassword(file, user string, password []byte) (added bool, err error) {
-	switch {
-	case user == "":
-		return false, errors.New("the user name is empty")
-	case strings.ContainsAny(user, ":\r\n\x00") || user[0] == '#' || !utf8.ValidString(user) || len(user) > 65535:
-		return false, fmt.Errorf("user name %q: want UTF-8 without ':' or line breaks, not starting with '#'", user)
-	case len(password) > 65535:
+	if err := validUser(user); err != nil {
+		return false, err
+	}
+	if len(password) > 65535 {
 		return false, errors.New("the password is longer than the 65,535 bytes that MQTT can carry")
 	}
 	entry := user + ":" + HashPassword(password)
@@ -92,6 +90,17 @@ func SetPassword(file, user string, password []byte) (added bool, err error) {
 		return append(all, entry), nil
 	})
 	return added, err
+}
+
+// validUser says whether a user can stand in a file.
+func validUser(user string) error {
+	switch {
+	case user == "":
+		return errors.New("the user name is empty")
+	case strings.ContainsAny(user, ":\r\n\x00") || user[0] == '#' || !utf8.ValidString(user) || len(user) > 65535:
+		return fmt.Errorf("user name %q: want UTF-8 without ':' or line breaks, not starting with '#'", user)
+	}
+	return nil
 }
 
 // DeleteUser removes a user from a password file.

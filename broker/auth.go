@@ -58,7 +58,8 @@ type ConnectRequest struct {
 	Password    []byte
 	HasUsername bool
 	HasPassword bool
-	Anonymous   bool // the listener lets clients without a user name in
+	Anonymous   bool     // the listener lets clients without a user name in
+	Methods     []string // the authentication methods of the listener
 }
 
 // ConnectResult is the answer to a ConnectRequest.
@@ -79,6 +80,8 @@ type Client struct {
 	TLS      *tls.ConnectionState // nil without TLS
 	// CertName is the user name that the client certificate gave.
 	CertName string
+	// Method is the authentication method of MQTT 5 that the client has used.
+	Method string
 	// Local is set for a Link and for publishers inside the process: rights are
 	// not checked for them.
 	Local bool

@@ -107,7 +107,7 @@ func (c *conn) onAuth(b []byte, t *turn) error {
 	case c.method == "" || method != c.method: // [MQTT-4.12.1-1] [MQTT-4.12.0-7]
 		return protocolError("AUTH for another authentication method than CONNECT's")
 	case p.Code == mqtt.ReAuthenticate && c.hs == nil:
-		c.hs = &handshake{req: &ConnectRequest{Client: *c.client}, method: method, again: true}
+		c.hs = &handshake{req: &ConnectRequest{Client: *c.client, Methods: c.set.Methods}, method: method, again: true}
 	case p.Code == mqtt.ContinueAuthentication && c.hs != nil && c.hs.clientsTurn:
 	default:
 		return protocolError("unexpected AUTH")

@@ -108,7 +108,7 @@ func (c *conn) identify(h *handshake) error {
 			ID: id, Username: username, Listener: ln.Name, Remote: c.peer.Remote,
 			Version: p.Version, TLS: c.peer.TLS, CertName: c.peer.CertName,
 		},
-		Password: p.Password, HasUsername: hasUsername, HasPassword: p.HasPassword, Anonymous: set.Anonymous,
+		Password: p.Password, HasUsername: hasUsername, HasPassword: p.HasPassword, Anonymous: set.Anonymous, Methods: set.Methods,
 	}
 	return nil
 }
@@ -176,6 +176,7 @@ func (c *conn) authenticated(t *turn, r ConnectResult) {
 	if r.Username != "" {
 		client.Username = r.Username
 	}
+	client.Method = h.method
 	if c.set.UsernameAsClientID && r.Username != "" {
 		client.ID = r.Username
 	}

@@ -169,10 +169,11 @@ const (
 // Settings are what a listener has of its own. Broker.Reload changes them for
 // the connections that come from then on.
 type Settings struct {
-	Rules                *Rules // nil: Options.Rules
-	Anonymous            bool   // clients without a user name may connect (told to Auth)
-	MaxConnections       int    // 0: no bound
-	MountPoint           string // put before every topic of the listener's clients
+	Rules                *Rules   // nil: Options.Rules
+	Anonymous            bool     // clients without a user name may connect (told to Auth)
+	Methods              []string // authentication methods of MQTT 5 (told to Auth)
+	MaxConnections       int      // 0: no bound
+	MountPoint           string   // put before every topic of the listener's clients
 	MaxQoS               *mqtt.QoS
 	MaxKeepAlive         uint16         // seconds, told to MQTT 5 clients; others that want more are refused. 0: no bound
 	MaxPacketSize        int            // 0: 2,000,000 bytes

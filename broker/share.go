@@ -30,7 +30,7 @@ func (g *shareGroup) chooseNot(b *Broker, name string, qos mqtt.QoS, not *sessio
 	if n == 0 {
 		return recipient{}, false
 	}
-	start := int(g.next.Add(1))
+	start := int((g.next.Add(1) - 1) % uint32(n))
 	var full, away *subscription
 	for i := range n {
 		m := members[(start+i)%n]
@@ -48,6 +48,9 @@ func (g *shareGroup) chooseNot(b *Broker, name string, qos mqtt.QoS, not *sessio
 		}
 		switch {
 		case open:
+			if i > 0 {
+				g.next.Add(uint32(i)) // else the one after those who cannot would get their share too
+			}
 			return g.recipientOf(m, qos), true
 		case online && full == nil:
 			full = m

@@ -44,6 +44,7 @@ type Gateway struct {
 type Auth struct {
 	Anonymous    bool   `yaml:"anonymous" default:"false" doc:"Let clients in without a user name, on every listener that does not say otherwise. Listeners on loopback and Unix sockets are open anyway while there is no password_file."`
 	PasswordFile string `yaml:"password_file" path:"file" doc:"Users and their passwords, as written by gatewayd passwd or mosquitto_passwd."`
+	ScramFile    string `yaml:"scram_file" path:"file" doc:"Users who prove their password by SCRAM without sending it, as written by gatewayd passwd --scram. Listeners offer it with auth_methods."`
 	ACLFile      string `yaml:"acl_file" path:"file" doc:"Rights in Mosquitto's format: user, pattern, topic read, write, readwrite, deny."`
 }
 

@@ -15,7 +15,9 @@ type Listener struct {
 	ProxyRequireTLS bool     `yaml:"proxy_require_tls" default:"false" doc:"With proxy_protocol: refuse clients that did not speak TLS with the proxy, Mosquitto's proxy_protocol_v2_require_tls."`
 	ForwardedFor    bool     `yaml:"forwarded_for" default:"false" doc:"WebSocket: the client's address is the last one in X-Forwarded-For: only for listeners that nobody but the proxy can reach."`
 	MaxConnections  int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
-	Anonymous       bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is no password_file."`
+	Anonymous       bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is neither a password_file nor auth_methods."`
+
+	AuthMethods     []string `yaml:"auth_methods" enum:"SCRAM-SHA-256,SCRAM-SHA-512" doc:"Authentication methods that MQTT 5 clients may use here (enhanced authentication), for the users of auth.scram_file. Logins by password go on beside them. Empty: none."`
 
 	Limits `yaml:",inline"`
 

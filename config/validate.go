@@ -11,7 +11,7 @@ func (c *Config) derive() {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if !c.Written(fmt.Sprintf("listeners[%d].anonymous", i)) && !c.Written("auth.anonymous") {
-			l.Anonymous = Loopback(l.Address) && c.Auth.PasswordFile == ""
+			l.Anonymous = Loopback(l.Address) && c.Auth.PasswordFile == "" && len(l.AuthMethods) == 0
 		}
 	}
 	for i := range c.Lines {
@@ -86,6 +86,9 @@ func (v *validator) listeners() {
 		if l.TLS != nil && l.ProxyIdentity != "none" {
 			v.fail(p+".proxy_identity", "remove it, or set tls.identity instead", "TLS ends here, not at the proxy")
 		}
+		if len(l.AuthMethods) > 0 && v.Auth.ScramFile == "" {
+			v.fail(p+".auth_methods", "set auth.scram_file, or remove it", "nobody could use an authentication method: there is no auth.scram_file")
+		}
 		v.tls(p+".tls", l.TLS)
 		v.access(p, l)
 	}
@@ -104,7 +107,7 @@ func (v *validator) needs(path, key string, ok bool, what string) {
 // converted from its configuration may.
 func (v *validator) access(p string, l Listener) {
 	byCert := l.TLS != nil && l.TLS.RequireClientCert || l.ProxyProtocol && l.ProxyIdentity != "none"
-	if l.Anonymous || byCert || l.closed || l.MosquittoAnswers || v.Auth.PasswordFile != "" {
+	if l.Anonymous || byCert || len(l.AuthMethods) > 0 || l.closed || l.MosquittoAnswers || v.Auth.PasswordFile != "" {
 		return
 	}
 	if !Loopback(l.Address) {

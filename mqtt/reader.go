@@ -117,6 +117,16 @@ func (r *reader) packetID() PacketID {
 	return PacketID(id)
 }
 
+// requestID reads the packet identifier of a request; zero is answered as
+// Mosquitto and EMQX do, who tell it from that of a PUBLISH.
+func (r *reader) requestID() PacketID {
+	id := r.uint16()
+	if id == 0 {
+		r.fail(malformed("packet identifier is zero"))
+	}
+	return PacketID(id)
+}
+
 // reason reads a reason code that packets of type t may carry.
 func (r *reader) reason(t PacketType) ReasonCode {
 	c := ReasonCode(r.byte())

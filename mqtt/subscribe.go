@@ -95,7 +95,7 @@ func (p *Subscribe) Append(dst []byte, v Version) []byte {
 func (p *Subscribe) Decode(v Version, b []byte) error {
 	*p = Subscribe{}
 	r := openFixed(v, SUBSCRIBE, b)
-	p.ID = r.packetID()
+	p.ID = r.requestID()
 	if v == V5 {
 		p.Properties = r.properties(SUBSCRIBE, nil)
 	}
@@ -185,7 +185,7 @@ func (p *Unsubscribe) Append(dst []byte, v Version) []byte {
 func (p *Unsubscribe) Decode(v Version, b []byte) error {
 	*p = Unsubscribe{}
 	r := openFixed(v, UNSUBSCRIBE, b)
-	p.ID = r.packetID()
+	p.ID = r.requestID()
 	if v == V5 {
 		p.Properties = r.properties(UNSUBSCRIBE, nil)
 	}

@@ -240,6 +240,11 @@ func checkFiles(c *config.Config) config.Errors {
 			fail("auth.password_file", err)
 		}
 	}
+	if c.Auth.ScramFile != "" {
+		if _, err := auth.ReadCredentials(c.Auth.ScramFile); err != nil {
+			fail("auth.scram_file", err)
+		}
+	}
 	if c.Auth.ACLFile != "" {
 		if _, err := auth.ReadRules(c.Auth.ACLFile); err != nil {
 			fail("auth.acl_file", err)

@@ -53,6 +53,9 @@ func explainConfig(out io.Writer, c *config.Config) {
 		if l.ProxyIdentity != "none" {
 			who = "with a client certificate that the proxy has verified"
 		}
+		if len(l.AuthMethods) > 0 {
+			who += " or by " + strings.Join(l.AuthMethods, " or ")
+		}
 		if l.Anonymous {
 			who = "without a password"
 		}

@@ -16,7 +16,8 @@ import (
 )
 
 func newPasswd() *cobra.Command {
-	var batch, remove bool
+	var batch, remove, scram bool
+	var iterations int
 	cmd := &cobra.Command{
 		Use:   "passwd FILE USER [PASSWORD]",
 		Short: "Add, change or delete a user of a password file",
@@ -24,7 +25,11 @@ func newPasswd() *cobra.Command {
 the password twice on a terminal and reads one line otherwise. The file is made
 when it is missing. A running gateway reads it again on HUP.
 
-With -b the password is the third argument, as mosquitto_passwd takes it.`,
+With -b the password is the third argument, as mosquitto_passwd takes it.
+
+With --scram FILE is one of credentials, auth.scram_file: clients of MQTT 5 that
+use SCRAM-SHA-256 or SCRAM-SHA-512 prove with them that they know the password
+and never send it.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if batch {
 				return cobra.ExactArgs(3)(cmd, args)
@@ -37,7 +42,11 @@ With -b the password is the third argument, as mosquitto_passwd takes it.`,
 				return &exit{exitUsage, fmt.Errorf("the user name %q is empty or has a colon or a line break in it; choose another", user)}
 			}
 			if remove {
-				if err := auth.DeleteUser(file, user); err != nil {
+				forget := auth.DeleteUser
+				if scram {
+					forget = auth.DeleteCredentials
+				}
+				if err := forget(file, user); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s deleted\n", file, user)
@@ -55,7 +64,13 @@ With -b the password is the third argument, as mosquitto_passwd takes it.`,
 			if len(secret) == 0 {
 				return &exit{exitUsage, errors.New("the password is empty; choose one")}
 			}
-			added, err := auth.SetPassword(file, user, secret)
+			set := auth.SetPassword
+			if scram {
+				set = func(file, user string, secret []byte) (bool, error) {
+					return auth.SetCredentials(file, user, secret, iterations)
+				}
+			}
+			added, err := set(file, user, secret)
 			if err != nil {
 				return err
 			}
@@ -68,6 +83,8 @@ With -b the password is the third argument, as mosquitto_passwd takes it.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&batch, "batch", "b", false, "take the password from the command line (it shows in the list of processes)")
+	cmd.Flags().BoolVar(&scram, "scram", false, "FILE holds SCRAM credentials instead of passwords")
+	cmd.Flags().IntVar(&iterations, "iterations", auth.ScramIterations, "with --scram: rounds that the client works for a login; small clients may want 4096")
 	cmd.Flags().BoolVarP(&remove, "delete", "D", false, "delete the user")
 	return cmd
 }

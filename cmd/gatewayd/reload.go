@@ -32,7 +32,7 @@ func (g *gateway) adopt(c *config.Config, verbose bool, admit func()) error {
 			return fmt.Errorf("certificates: %w", err)
 		}
 	}
-	if c.Auth.PasswordFile == g.c.Auth.PasswordFile && c.Auth.ACLFile == g.c.Auth.ACLFile {
+	if c.Auth == g.c.Auth {
 		if err := g.auth.Reload(); err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (g *gateway) adopt(c *config.Config, verbose bool, admit func()) error {
 func socketsOf(c *config.Config) []config.Listener {
 	out := slices.Clone(c.Listeners)
 	for i := range out {
-		out[i].Limits, out[i].Anonymous, out[i].MaxConnections = config.Limits{}, false, 0
+		out[i].Limits, out[i].Anonymous, out[i].AuthMethods, out[i].MaxConnections = config.Limits{}, false, nil, 0
 	}
 	return out
 }
@@ -112,7 +112,7 @@ func keptListeners(old, c *config.Config) []config.Listener {
 	for i := range out {
 		for _, l := range c.Listeners {
 			if l.Address == out[i].Address {
-				out[i].Limits, out[i].Anonymous, out[i].MaxConnections = l.Limits, l.Anonymous, l.MaxConnections
+				out[i].Limits, out[i].Anonymous, out[i].AuthMethods, out[i].MaxConnections = l.Limits, l.Anonymous, l.AuthMethods, l.MaxConnections
 			}
 		}
 	}
@@ -129,12 +129,12 @@ func changedSensing(a, b *config.Config) bool {
 // dropUnknown closes the connections of users whom the files do not let in
 // any more.
 func (g *gateway) dropUnknown(listeners []config.Listener) {
-	anonymous := map[string]bool{}
+	by := map[string]config.Listener{}
 	for _, l := range listeners {
-		anonymous[l.Address] = l.Anonymous
+		by[l.Address] = l
 	}
 	for _, c := range g.broker.Clients() {
-		if c.Connected && !c.Local && !g.auth.StillKnown(c.Username, c.CertName != "", anonymous[c.Listener]) {
+		if c.Connected && !c.Local && !g.auth.stillLetIn(&c.Client, by[c.Listener]) {
 			g.logs.Info("client is not let in any more", "client", c.ID)
 			g.broker.Kick(c.ID)
 		}

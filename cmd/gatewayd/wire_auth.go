@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"slices"
 
 	"gatewayd/auth"
 	"gatewayd/broker"
@@ -22,7 +23,7 @@ type authority struct {
 }
 
 func newAuthority(c *config.Config, log *slog.Logger, door *gate) (authority, error) {
-	a, err := auth.New(auth.Options{PasswordFile: c.Auth.PasswordFile, ACLFile: c.Auth.ACLFile, Log: log})
+	a, err := auth.New(auth.Options{PasswordFile: c.Auth.PasswordFile, ScramFile: c.Auth.ScramFile, ACLFile: c.Auth.ACLFile, Log: log})
 	if err == nil {
 		door.latest.Store(a)
 	}
@@ -54,6 +55,50 @@ func (a authority) login(r *broker.ConnectRequest, answer func(broker.ConnectRes
 			answer(broker.ConnectResult{Code: mqtt.NotAuthorized, Reason: err.Error()})
 		}
 	})
+}
+
+// Exchange steps an authentication method of MQTT 5; its state is the exchange.
+func (a authority) Exchange(r *broker.ConnectRequest, method string, data []byte, state any, answer func(broker.AuthStep)) {
+	a.gate.pass(func() {
+		if latest := a.gate.latest.Load(); latest != nil { // other files may be named by now
+			a.Authority = latest
+		}
+		answer(a.step(r, method, data, state))
+	})
+}
+
+func (a authority) step(r *broker.ConnectRequest, method string, data []byte, state any) broker.AuthStep {
+	x, under := state.(*auth.ScramExchange)
+	if !under {
+		if !slices.Contains(r.Methods, method) {
+			return broker.AuthStep{Code: mqtt.BadAuthenticationMethod, Reason: "the listener does not have this authentication method"}
+		}
+		var err error
+		if x, err = a.Scram(method); err != nil {
+			return broker.AuthStep{Code: mqtt.BadAuthenticationMethod, Reason: err.Error()}
+		}
+		if len(data) == 0 { // SASL lets the client wait for an empty challenge
+			return broker.AuthStep{Code: mqtt.ContinueAuthentication, State: x}
+		}
+	}
+	out, done, err := x.Step(data)
+	switch {
+	case err != nil:
+		return broker.AuthStep{Code: mqtt.NotAuthorized, Reason: err.Error()}
+	case !done:
+		return broker.AuthStep{Code: mqtt.ContinueAuthentication, Data: out, State: x}
+	case r.Username != "" && r.Username != x.User():
+		return broker.AuthStep{Code: mqtt.NotAuthorized, Reason: "the user name is not the one that was proved"}
+	}
+	return broker.AuthStep{Code: mqtt.Success, Data: out, Result: broker.ConnectResult{Username: x.User()}}
+}
+
+// stillLetIn says whether a connected client could still connect.
+func (a authority) stillLetIn(c *broker.Client, l config.Listener) bool {
+	if c.Method != "" {
+		return slices.Contains(l.AuthMethods, c.Method) && a.StillProvable(c.Method, c.Username)
+	}
+	return a.StillKnown(c.Username, c.CertName != "", l.Anonymous)
 }
 
 func (a authority) Publish(c *broker.Client, topic string, _ mqtt.QoS, _ bool) bool {

@@ -72,7 +72,7 @@ func brokerRules(l config.Limits) broker.Rules {
 func brokerSettings(l config.Listener) broker.Settings {
 	return broker.Settings{
 		Rules:     new(brokerRules(l.Limits)),
-		Anonymous: l.Anonymous, MaxConnections: l.MaxConnections, MountPoint: l.MountPoint,
+		Anonymous: l.Anonymous, Methods: l.AuthMethods, MaxConnections: l.MaxConnections, MountPoint: l.MountPoint,
 		MaxQoS: new(mqtt.QoS(l.MaxQoS)), MaxKeepAlive: uint16(l.MaxKeepalive % 65535), MaxPacketSize: int(l.MaxPacketSize),
 		MaxMessageSize: int(l.MaxMessageSize), Terse: l.MosquittoAnswers,
 		MaxTopicAlias: new(uint16(l.MaxTopicAlias)), MaxTopicAliasBroker: new(uint16(l.MaxTopicAliasBroker)),

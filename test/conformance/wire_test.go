@@ -73,6 +73,16 @@ func (p props) u32(id byte) uint32 {
 	return 0
 }
 
+func (p props) str(id byte) string {
+	switch v := p[id].(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	}
+	return ""
+}
+
 func (p props) has(id byte) bool { _, ok := p[id]; return ok }
 
 // varint appends a variable byte integer.
