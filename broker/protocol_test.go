@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -21,7 +22,7 @@ func TestProtocolTable(t *testing.T) {
 		flows[strings.TrimSuffix(filepath.Base(f), ".txt")] = true
 	}
 	tests := map[string]bool{}
-	for _, dir := range []string{"mqtt", "topic", "auth", "broker", "test/conformance", "test/e2e", "test/service"} {
+	for _, dir := range []string{"mqtt", "topic", "auth", "broker", "bridge", "test/bridge", "test/conformance", "test/e2e", "test/service"} {
 		pkg := filepath.Base(dir)
 		sources, _ := filepath.Glob("../" + dir + "/*_test.go")
 		for _, source := range sources {
@@ -79,6 +80,56 @@ func TestProtocolTable(t *testing.T) {
 	}
 	if rows < 300 {
 		t.Errorf("only %d statements in the table", rows)
+	}
+}
+
+// TestProtocolTableIsWhole counts: each numbered statement of the two
+// specifications is in a table, or among those for clients only.
+func TestProtocolTableIsWhole(t *testing.T) {
+	text, err := os.ReadFile("../docs/PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := regexp.MustCompile(`MQTT-[0-9.]+-[0-9]+`)
+	for _, spec := range []struct {
+		version           string
+		servers, all, gap int // 5.0 has no MQTT-2.2.1-1
+	}{{"5.0", 229, 251, 1}, {"3.1.1", 128, 141, 0}} {
+		found, servers, highest := map[string]bool{}, 0, map[string]int{}
+		section := ""
+		for line := range strings.Lines(string(text)) {
+			if title, ok := strings.CutPrefix(line, "## "); ok {
+				section = strings.TrimSpace(title)
+			}
+			var here []string
+			switch {
+			case section == "MQTT "+spec.version && strings.HasPrefix(line, "| MQTT-"):
+				here = []string{number.FindString(line)}
+				servers++
+			case section == "For clients only" && strings.HasPrefix(line, "| "+spec.version+" |"):
+				here = number.FindAllString(line, -1)
+			}
+			for _, n := range here {
+				if found[n] {
+					t.Errorf("%s: %s stands there twice", spec.version, n)
+				}
+				found[n] = true
+				cut := strings.LastIndexByte(n, '-')
+				last, err := strconv.Atoi(n[cut+1:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				highest[n[:cut]] = max(highest[n[:cut]], last)
+			}
+		}
+		whole := 0
+		for _, last := range highest {
+			whole += last
+		}
+		if servers != spec.servers || len(found) != spec.all || whole-len(found) != spec.gap {
+			t.Errorf("%s: %d statements for servers and %d in all, %d numbers left out; want %d, %d and %d",
+				spec.version, servers, len(found), whole-len(found), spec.servers, spec.all, spec.gap)
+		}
 	}
 }
 
