@@ -21,6 +21,7 @@ type ackSlot struct {
 	c     *conn
 	typ   mqtt.PacketType
 	pid   mqtt.PacketID
+	rule  int // of the message
 	code  mqtt.ReasonCode
 	ready bool
 	next  *ackSlot
@@ -49,9 +50,9 @@ func listOf(t mqtt.PacketType) int {
 }
 
 // owe returns the function that settles the answer to pid.
-func (c *conn) owe(t mqtt.PacketType, pid mqtt.PacketID) func(error) {
+func (c *conn) owe(t mqtt.PacketType, pid mqtt.PacketID, rule int) func(error) {
 	s := newAckSlot()
-	s.c, s.typ, s.pid, s.code, s.ready, s.next = c, t, pid, mqtt.Success, false, nil
+	s.c, s.typ, s.pid, s.rule, s.code, s.ready, s.next = c, t, pid, rule, mqtt.Success, false, nil
 	buf := c.out.lock()
 	l := &c.acks.lists[listOf(t)]
 	if l.tail == nil {
@@ -91,7 +92,7 @@ func (c *conn) answered(s *ackSlot, err error) {
 			c.fail(err)
 			return
 		}
-		c.b.count.dropped("refused_locally")
+		c.b.count.dropped(s.rule, "refused_locally")
 		if c.level.version == mqtt.V5 && code.AllowedIn(s.typ) && !c.b.demands.noNack {
 			s.code = code
 		}

@@ -44,9 +44,11 @@ type Bridge struct {
 	nextAttempt time.Time
 	conn        *conn // while connected
 	link        *broker.Link
-	retained    *reconcile // nil: nothing goes outward
-	paused      bool       // by hand
-	wanted      bool       // manual and once: a connection is asked for
+	retained    *reconcile   // nil: nothing goes outward
+	parked      *broker.Link // nil: nothing was ever kept aside
+	certs       certificates // of the last attempt
+	paused      bool         // by hand
+	wanted      bool         // manual and once: a connection is asked for
 }
 
 // New returns a bridge of the local broker; Run starts it.
@@ -62,6 +64,12 @@ func New(o Options, b *broker.Broker) (*Bridge, error) {
 		dial:  dial,
 		state: Stopped, since: time.Now(), wanted: o.Start == Once,
 	}
+	br.o.seen = func(c certificates) {
+		br.mu.Lock()
+		br.certs = c
+		br.mu.Unlock()
+	}
+	br.count.rules = make([]ruleCount, len(o.Rules))
 	br.storm = newStorm(o.Rules, o.StormRate, br.log)
 	br.addresses.roundRobin = o.RoundRobin
 	for _, a := range o.Addresses {
@@ -107,6 +115,9 @@ func (b *Bridge) Open() error {
 	b.mu.Lock()
 	b.link, b.retained = link, retained
 	b.mu.Unlock()
+	if err := b.reopenAside(); err != nil {
+		return fmt.Errorf("bridge %q: %w", b.o.Name, err)
+	}
 	return nil
 }
 
@@ -121,9 +132,13 @@ func (b *Bridge) Run(ctx context.Context) error {
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
-		b.link, b.retained = nil, nil
+		aside := b.parked
+		b.link, b.retained, b.parked = nil, nil, nil
 		b.mu.Unlock()
 		link.Close()
+		if aside != nil {
+			aside.Close()
+		}
 	}()
 	if retained != nil {
 		var watching sync.WaitGroup
@@ -189,6 +204,7 @@ func (b *Bridge) openLink() (*broker.Link, error) {
 	if b.o.Queue != (broker.QueueLimits{}) {
 		o.Limits = &b.o.Queue
 	}
+	o.Parts, _ = b.o.parts()
 	return b.broker.Link(o)
 }
 
@@ -388,6 +404,9 @@ func (b *Bridge) attempt(ctx context.Context, a address) (*conn, error) {
 func (b *Bridge) try(ctx context.Context, a address, l level) (*conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.o.ConnectTimeout, errors.New("no connection in time"))
 	defer cancel()
+	b.mu.Lock()
+	b.certs.peer, b.certs.trust = time.Time{}, time.Time{}
+	b.mu.Unlock()
 	nc, err := b.dial(ctx, a, &b.o)
 	if err != nil {
 		return nil, err
@@ -400,7 +419,8 @@ func (b *Bridge) try(ctx context.Context, a address, l level) (*conn, error) {
 		nc.Close()
 		return nil, err
 	}
-	c := &conn{b: b, net: nc, addr: a, level: l, limits: lim, rest: rest, since: time.Now(), start: time.Now(), out: newOutbox()}
+	c := &conn{b: b, net: nc, addr: a, level: l, limits: lim, rest: rest, since: time.Now(), start: time.Now(), out: newOutbox(),
+		window: min(b.o.ReceiveMaximum, lim.receiveMaximum)}
 	if l.version != mqtt.V5 && !l.bridge && slices.ContainsFunc(b.o.Rules, func(r Rule) bool { return r.Direction == Both }) {
 		c.echo = newEcho()
 	}

@@ -26,6 +26,7 @@ type conn struct {
 	addr   address
 	level  level
 	limits limits
+	window int    // messages in flight
 	rest   []byte // read together with CONNACK
 	since  time.Time
 
@@ -50,6 +51,7 @@ type flight struct {
 	wire mqtt.QoS // on the way to the centre, lowered by its maximum
 	sent int64    // ns since the connection's start
 	rel  bool     // PUBREL is out
+	rule int32    // noRule: not known any more
 }
 
 // setupStep is something the bridge asked for at the start.

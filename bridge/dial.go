@@ -125,11 +125,14 @@ func secure(ctx context.Context, conn net.Conn, a address, o *Options, alpn []st
 	if alpn != nil {
 		cfg.NextProtos = alpn
 	}
+	certs := certificates{own: ownCertificate(cfg)}
+	o.see(certs)
 	t := tls.Client(conn, cfg)
 	if err := t.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, err
 	}
+	o.see(certs.of(t.ConnectionState()))
 	return t, nil
 }
 
@@ -156,18 +159,4 @@ func dialWebSocket(ctx context.Context, a address, o *Options) (net.Conn, error)
 	}
 	c.SetReadLimit(-1) // the codec has the bound
 	return websocket.NetConn(context.WithoutCancel(ctx), c, websocket.MessageBinary), nil
-}
-
-// certificateDays returns how many days the shorter-lived of the two
-// certificates of a connection has left; ok is false without TLS.
-func certificateDays(conn net.Conn, now time.Time) (days float64, ok bool) {
-	t, isTLS := conn.(*tls.Conn)
-	if !isTLS {
-		return 0, false
-	}
-	state := t.ConnectionState()
-	if len(state.PeerCertificates) == 0 {
-		return 0, false
-	}
-	return state.PeerCertificates[0].NotAfter.Sub(now).Hours() / 24, true
 }

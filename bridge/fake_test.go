@@ -36,6 +36,7 @@ type fake struct {
 	packets   []mqtt.PacketType
 	inflight  int
 	most      int
+	largest   int // SUBSCRIBE, in bytes
 }
 
 func newFake(t testing.TB, o fakeOptions) *fake {
@@ -80,6 +81,11 @@ func (f *fake) serve(c net.Conn, n int64) {
 			p, err := mqtt.Decode(v, buf[:size])
 			if err != nil {
 				return
+			}
+			if p.Type() == mqtt.SUBSCRIBE {
+				f.mu.Lock()
+				f.largest = max(f.largest, size)
+				f.mu.Unlock()
 			}
 			if con, ok := p.(*mqtt.Connect); ok {
 				v = con.Version

@@ -23,6 +23,8 @@ type limits struct {
 	wildcards      bool
 	keepalive      time.Duration
 	sessionExpiry  uint32 // seconds
+	shared, subIDs bool
+	told           []string // the properties that CONNACK had
 }
 
 // refusedError is a CONNACK that says no.
@@ -143,8 +145,10 @@ func readConnack(b []byte, o *Options, l level) (limits, error) {
 		sessionPresent: p.SessionPresent,
 		receiveMaximum: 65535,
 		maxQoS:         min(2, o.Profile.demands().maxQoS),
-		retain:         true,
+		retain:         !o.Profile.demands().noRetain,
 		wildcards:      true,
+		shared:         l.version == mqtt.V5,
+		subIDs:         l.version == mqtt.V5,
 		keepalive:      o.Keepalive,
 		maxPacket:      o.Profile.demands().maxPacket,
 		aliases:        min(props.TopicAliasMaximum, o.MaxTopicAlias),
@@ -163,7 +167,7 @@ func readConnack(b []byte, o *Options, l level) (limits, error) {
 		lim.maxPacket = int(props.MaximumPacketSize)
 	}
 	if props.Has(mqtt.PropRetainAvailable) {
-		lim.retain = props.RetainAvailable == 1
+		lim.retain = lim.retain && props.RetainAvailable == 1
 	}
 	if props.Has(mqtt.PropWildcardSubAvailable) {
 		lim.wildcards = props.WildcardAvailable == 1
@@ -174,5 +178,12 @@ func readConnack(b []byte, o *Options, l level) (limits, error) {
 	if props.Has(mqtt.PropSessionExpiry) {
 		lim.sessionExpiry = props.SessionExpiry
 	}
+	if props.Has(mqtt.PropSharedSubAvailable) {
+		lim.shared = props.SharedAvailable == 1
+	}
+	if props.Has(mqtt.PropSubIDsAvailable) {
+		lim.subIDs = props.SubIDsAvailable == 1
+	}
+	lim.told = told(props)
 	return lim, nil
 }

@@ -106,7 +106,7 @@ func (in *inward) packet(ctx context.Context, b []byte) error {
 		if err := p.Decode(v, b); err != nil {
 			return err
 		}
-		in.link.Release(p.ID, in.owe(mqtt.PUBCOMP, p.ID))
+		in.link.Release(p.ID, in.owe(mqtt.PUBCOMP, p.ID, noRule))
 		return nil
 	case mqtt.PINGRESP:
 		if sent := in.pingSent.Swap(0); sent != 0 {
@@ -153,15 +153,15 @@ func (in *inward) receive(ctx context.Context, p *mqtt.Publish) error {
 	count := &in.b.count
 	if to.name == "" || in.b.storm.cut(to.rule) {
 		// Nobody wants it here, but the centre must not keep it for ever.
-		reason := "no_rule"
-		if to.name != "" {
-			reason = "storm"
+		if to.name == "" {
+			count.dropped(noRule, "no_rule")
+		} else {
+			count.dropped(to.rule, "storm")
 		}
-		count.dropped(reason)
 		return in.swallow(ctx, p)
 	}
 	if in.echo != nil && in.echo.returned(p.Topic, p.Payload, in.now()) {
-		count.dropped("echo")
+		count.dropped(to.rule, "echo")
 		return in.swallow(ctx, p)
 	}
 	pub := broker.Publication{
@@ -178,19 +178,20 @@ func (in *inward) receive(ctx context.Context, p *mqtt.Publish) error {
 		pub.Properties = ownProperties(p.Properties)
 	}
 	count.in.Add(1)
+	count.rules[to.rule].in.Add(1)
 	in.lastMessage.Store(in.now())
 	in.b.storm.carried(to.rule, true, to.name, p.Payload, in.now())
-	return in.deliver(ctx, p, pub)
+	return in.deliver(ctx, p, pub, to.rule)
 }
 
 // deliver publishes here; the answer to the centre follows the receipt.
-func (in *inward) deliver(ctx context.Context, p *mqtt.Publish, pub broker.Publication) error {
+func (in *inward) deliver(ctx context.Context, p *mqtt.Publish, pub broker.Publication, rule int) error {
 	var done func(error)
 	switch p.QoS {
 	case 1:
-		done = in.owe(mqtt.PUBACK, p.ID)
+		done = in.owe(mqtt.PUBACK, p.ID, rule)
 	case 2:
-		done = in.owe(mqtt.PUBREC, p.ID)
+		done = in.owe(mqtt.PUBREC, p.ID, rule)
 	}
 	err := in.link.Receive(ctx, pub, p.ID, p.Dup, done)
 	if err == nil || ctx.Err() != nil {
@@ -200,12 +201,12 @@ func (in *inward) deliver(ctx context.Context, p *mqtt.Publish, pub broker.Publi
 		if done != nil {
 			done(err)
 		} else {
-			in.b.count.dropped("refused_locally")
+			in.b.count.dropped(rule, "refused_locally")
 		}
 		return nil
 	}
 	if p.QoS == 0 {
-		in.b.count.dropped("local_broker_busy")
+		in.b.count.dropped(rule, "local_broker_busy")
 		return nil
 	}
 	return fmt.Errorf("local broker: %w", err)
@@ -215,9 +216,9 @@ func (in *inward) deliver(ctx context.Context, p *mqtt.Publish, pub broker.Publi
 func (in *inward) swallow(ctx context.Context, p *mqtt.Publish) error {
 	switch p.QoS {
 	case 1:
-		in.owe(mqtt.PUBACK, p.ID)(nil)
+		in.owe(mqtt.PUBACK, p.ID, noRule)(nil)
 	case 2:
-		in.owe(mqtt.PUBREC, p.ID)(nil)
+		in.owe(mqtt.PUBREC, p.ID, noRule)(nil)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestRemoteLimits(t *testing.T) {
 		Present: mqtt.PropertiesOf(mqtt.PropMaximumQoS, mqtt.PropRetainAvailable), MaximumPacketSize: 100, TopicAliasMaximum: 1}}})
 	f.o.connack.Properties.MaximumQoS = 1
 	g, _ := newGateway(t, "", listenOptions())
-	b, _ := g.bridge(Options{Addresses: []string{f.addr()}, Rules: outRule(2), MaxTopicAlias: 10})
+	b, _ := g.bridge(Options{Addresses: []string{f.addr()}, Rules: outRule(2), MaxTopicAlias: 10, OverSize: Drop})
 	waitConnected(t, b)
 	g.publish("a/1", "two", 2, true)
 	g.publish("a/1", strings.Repeat("x", 200), 1, false)

@@ -84,6 +84,11 @@ type Options struct {
 	NoUnsubscribe          bool   // do not unsubscribe topics of direction out
 	StripRetain            bool   // bridge_outgoing_retain false
 
+	// What becomes of messages that the centre's limits exclude: packets beyond its
+	// size, a QoS above its own, retained messages where it keeps none.
+	OverSize, OverQoS, OverRetain Excess
+	MaxParked                     int // messages kept aside; zero: 1000
+
 	ReceiveMaximum int    // zero: 20
 	MaxPacketSize  int    // largest we accept; zero: 2 MB
 	MaxTopicAlias  uint16 // in either direction
@@ -107,6 +112,14 @@ type Options struct {
 	HistoryRate float64 // messages a second of what had queued up when the connection began; zero: no bound
 	PublishRate float64 // messages a second in all; zero: no bound
 	StormRate   float64 // messages a second through one rule that cut it; zero: 10,000
+
+	seen func(certificates) // told about the certificates of every attempt; nil: nobody
+}
+
+func (o *Options) see(c certificates) {
+	if o.seen != nil {
+		o.seen(c)
+	}
 }
 
 func (o Options) withDefaults() Options {
@@ -130,6 +143,7 @@ func (o Options) withDefaults() Options {
 	o.MaxPacketSize = cmp.Or(o.MaxPacketSize, 2_000_000)
 	o.WebSocketPath = cmp.Or(o.WebSocketPath, "/mqtt")
 	o.StormRate = cmp.Or(o.StormRate, 10_000)
+	o.MaxParked = cmp.Or(o.MaxParked, 1000)
 	return o
 }
 

@@ -31,6 +31,9 @@ func Orphans(b *broker.Broker, own []string) []Orphan {
 		if id, watch := strings.CutSuffix(c.ID, ".retained"); watch && keep[id] {
 			continue
 		}
+		if id, aside := strings.CutSuffix(c.ID, parkedSuffix); aside && keep[id] {
+			continue
+		}
 		out = append(out, Orphan{c.ID, c.Queued, c.QueuedBytes})
 	}
 	slices.SortFunc(out, func(a, b Orphan) int { return strings.Compare(a.LocalClientID, b.LocalClientID) })

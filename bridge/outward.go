@@ -27,9 +27,8 @@ func (c *conn) pump(ctx context.Context) error {
 		return err
 	}
 	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}, mark: newMarker(c)}
-	window := min(c.b.o.ReceiveMaximum, c.limits.receiveMaximum)
-	c.b.up(c, window)
-	c.link.Resume(window)
+	c.b.up(c, c.window)
+	c.link.Resume(c.window)
 	if err := p.reconcile(ctx); err != nil {
 		return err
 	}
@@ -71,11 +70,7 @@ func (p *outward) reconcile(ctx context.Context) error {
 		return nil
 	}
 	p.b.log.Warn("more retained messages changed than are remembered: all are sent again")
-	all := p.b.outwardRequests()
-	for i := range all {
-		all[i].Options = all[i].Options.WithRetainHandling(0)
-	}
-	if err := p.link.Subscribe(0, all...); err != nil {
+	if err := p.b.subscribeOutward(p.link, 0); err != nil {
 		return fmt.Errorf("local session: %w", err)
 	}
 	return nil
@@ -85,7 +80,7 @@ func (p *outward) reconcile(ctx context.Context) error {
 func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	if d.Release {
 		p.mu.Lock()
-		p.flight[d.PacketID] = flight{qos: 2, wire: 2, sent: p.now(), rel: true}
+		p.flight[d.PacketID] = flight{qos: 2, wire: 2, sent: p.now(), rel: true, rule: noRule}
 		p.mu.Unlock()
 		buf := p.out.lock()
 		p.out.unlock(mqtt.AppendAck(buf, p.level.version, mqtt.PUBREL, d.PacketID, mqtt.Success))
@@ -95,14 +90,14 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	reason := ""
 	switch {
 	case to.name == "":
-		reason = "no_rule"
+		to.rule, reason = noRule, "no_rule"
 	case p.b.storm.cut(to.rule):
 		reason = "storm"
 	default:
 		reason = p.b.demands.takes(to.name)
 	}
 	if reason != "" {
-		p.drop(d, reason)
+		p.drop(d, to.rule, reason)
 		return nil
 	}
 	if err := p.pace(ctx); err != nil {
@@ -112,20 +107,20 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	m.Topic = to.name
 	p.mark.origin(&m, d)
 	p.frame.Set(&m, p.level.version)
+	retain := d.Retain && !p.b.o.StripRetain && !p.b.o.Rules[to.rule].StripRetain
 	h := mqtt.Header{
 		Dup: d.Dup, QoS: min(d.QoS, p.limits.maxQoS), PacketID: d.PacketID,
-		Retain:    d.Retain && p.limits.retain && !p.b.o.StripRetain && !p.b.o.Rules[to.rule].StripRetain,
-		HasExpiry: d.HasExpiry, Expiry: d.Expiry,
+		Retain: retain && p.limits.retain, HasExpiry: d.HasExpiry, Expiry: d.Expiry,
 	}
 	h.Dup = h.Dup && h.QoS > 0
-	if p.limits.maxPacket > 0 && p.frame.Size(h) > p.limits.maxPacket { // [MQTT-3.2.2-15]
-		p.drop(d, "too_large")
+	if reason, answer := p.excess(d, retain, p.frame.Size(h)); reason != "" {
+		p.exclude(d, to.rule, reason, answer)
 		return nil
 	}
 	p.alias(&h, to.name)
 	if h.QoS > 0 {
 		p.mu.Lock()
-		p.flight[d.PacketID] = flight{qos: d.QoS, wire: h.QoS, sent: p.now()}
+		p.flight[d.PacketID] = flight{qos: d.QoS, wire: h.QoS, sent: p.now(), rule: int32(to.rule)}
 		p.mu.Unlock()
 	}
 	if p.echo != nil && p.b.o.Rules[to.rule].inward() {
@@ -139,10 +134,11 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 		p.recent.add(*d, p.now(), p.lastRead.Load())
 	}
 	p.b.count.out.Add(1)
+	p.b.count.rules[to.rule].out.Add(1)
 	if h.QoS < d.QoS {
 		p.b.count.lowered.Add(1)
 	}
-	if d.Retain && !p.limits.retain {
+	if retain && !p.limits.retain {
 		p.b.count.stripped.Add(1)
 	}
 	p.lastMessage.Store(p.now())
@@ -181,8 +177,8 @@ func (p *outward) alias(h *mqtt.Header, name string) {
 }
 
 // drop finishes a delivery that cannot cross, and counts it.
-func (p *outward) drop(d *broker.Delivery, reason string) {
-	p.b.count.dropped(reason)
+func (p *outward) drop(d *broker.Delivery, rule int, reason string) {
+	p.b.count.dropped(rule, reason)
 	if p.b.log.Enabled(context.Background(), -4) {
 		p.b.log.Debug("message does not cross the bridge", "topic", d.Message.Topic, "reason", reason)
 	}
@@ -307,7 +303,7 @@ func (c *conn) refused(pid mqtt.PacketID, f flight, code mqtt.ReasonCode) error 
 	if code == mqtt.QuotaExceeded || code == mqtt.ImplementationSpecificError {
 		return fmt.Errorf("%w: %v", errFull, code)
 	}
-	c.b.count.dropped("refused_by_centre")
+	c.b.count.dropped(int(f.rule), "refused_by_centre")
 	c.b.log.Warn("the centre refused a message", "packet_id", uint16(pid), "reason", code.String())
 	if f.qos == 1 {
 		c.local(c.link.Ack(pid, code))

@@ -97,7 +97,6 @@ func (p Profile) apply(o Options) Options {
 	}
 	o.NoPrivate = o.NoPrivate || d.noBridgeBit
 	o.NoUnsubscribe = o.NoUnsubscribe || d.noUnsubscribe
-	o.StripRetain = o.StripRetain || d.noRetain
 	if d.noSys && (o.NotificationTopic == "" || strings.HasPrefix(o.NotificationTopic, "$SYS/")) {
 		o.NotificationsLocalOnly = true
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gatewayd/broker"
 	"gatewayd/mqtt"
 	"gatewayd/topic"
 )
@@ -30,6 +31,9 @@ type Rule struct {
 	LocalPrefix  string
 	RemotePrefix string
 	StripRetain  bool // messages lose their retain flag
+	// Queue bounds what the rule has waiting, by itself; nil: it waits with the
+	// others, in the bridge's bounds.
+	Queue *broker.QueueLimits
 }
 
 func (r Rule) remap() topic.Remap {

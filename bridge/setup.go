@@ -26,13 +26,15 @@ func (c *conn) prepare(ctx context.Context) error {
 		// The centre kept our session: an older configuration may have left
 		// subscriptions in it that nobody wants any more.
 		if gone := c.b.outwardOnly(); len(gone) > 0 {
-			c.setup[id] = setupStep{filters: gone}
-			buf = (&mqtt.Unsubscribe{ID: id, Filters: gone}).Append(buf, c.level.version)
-			id--
+			for batch := range fitting(gone, filterBytes, 64, c.limits.maxPacket) {
+				c.setup[id] = setupStep{filters: batch}
+				buf = (&mqtt.Unsubscribe{ID: id, Filters: batch}).Append(buf, c.level.version)
+				id--
+			}
 		}
 	}
 	if !c.alreadySubscribed() {
-		for batch := range slices.Chunk(c.b.inwardRequests(c.level.version, c.limits.maxQoS), c.b.filtersAtOnce()) {
+		for batch := range fitting(inwardRequests(o.Rules, c.level.version, c.limits.maxQoS), subscribeBytes, filtersAtOnce(c.b.demands), c.limits.maxPacket) {
 			c.setup[id] = setupStep{requests: batch}
 			buf = (&mqtt.Subscribe{ID: id, Requests: batch}).Append(buf, c.level.version)
 			id--
@@ -103,10 +105,10 @@ func (c *conn) answer(pid mqtt.PacketID, codes []mqtt.ReasonCode) bool {
 }
 
 // inwardRequests are the subscriptions at the centre.
-func (b *Bridge) inwardRequests(v mqtt.Version, maxQoS mqtt.QoS) []mqtt.Request {
+func inwardRequests(rules []Rule, v mqtt.Version, maxQoS mqtt.QoS) []mqtt.Request {
 	var out []mqtt.Request
 	at := map[string]int{}
-	for _, r := range b.o.Rules {
+	for _, r := range rules {
 		if !r.inward() {
 			continue
 		}
@@ -167,13 +169,6 @@ func (b *Bridge) outwardOnly() []string {
 	return out
 }
 
-func (b *Bridge) filtersAtOnce() int {
-	if n := b.demands.filtersAtOnce; n > 0 {
-		return n
-	}
-	return 64
-}
-
 // subscribeLocal brings the subscriptions of the bridge's own session up to
 // date with the rules.
 func (b *Bridge) subscribeLocal(link *broker.Link) error {
@@ -189,10 +184,7 @@ func (b *Bridge) subscribeLocal(link *broker.Link) error {
 			return fmt.Errorf("bridge %q: unsubscribe here: %w", b.o.Name, err)
 		}
 	}
-	if len(want) == 0 {
-		return nil
-	}
-	if err := link.Subscribe(0, want...); err != nil {
+	if err := b.subscribeOutward(link, 1); err != nil {
 		return fmt.Errorf("bridge %q: subscribe here: %w", b.o.Name, err)
 	}
 	return nil

@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"maps"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -46,57 +44,36 @@ type Status struct {
 	QoSLowered     uint64            `json:"qos_lowered"`       // the centre's Maximum QoS is lower
 	RetainStripped uint64            `json:"retain_stripped"`   // the centre keeps no retained messages
 	Connects       uint64            `json:"connects"`
-	RoundTrip      time.Duration     `json:"round_trip"` // smoothed
-	CertDays       *float64          `json:"certificate_days,omitempty"`
-	CutRules       []string          `json:"cut_rules,omitempty"` // by the storm breaker
+	RoundTrip      time.Duration     `json:"round_trip"`           // smoothed
+	Window         int               `json:"window,omitempty"`     // messages that may be in flight, as the centre grants
+	MaxPacket      int               `json:"max_packet,omitempty"` // bytes, as the centre grants; 0: no bound
+	Parked         ParkedStatus      `json:"parked"`
+	CertDays       *float64          `json:"certificate_days,omitempty"`        // of the centre's certificate
+	ClientCertDays *float64          `json:"client_certificate_days,omitempty"` // of our own
+	CADays         *float64          `json:"ca_days,omitempty"`                 // of the authority in use that ends first
+	CutRules       []string          `json:"cut_rules,omitempty"`               // by the storm breaker
+	Rules          []RuleStatus      `json:"rules,omitempty"`
 }
 
-// counters count since the process started.
-type counters struct {
-	out, in, acks, retried, bytesOut, bytesIn, connects, lowered, stripped atomic.Uint64
-
-	rtt   atomic.Int64 // ns, smoothed
-	rates rates
-
-	mu    sync.Mutex // guards drops
-	drops map[string]uint64
-}
-
-func (c *counters) dropped(reason string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.drops == nil {
-		c.drops = map[string]uint64{}
-	}
-	c.drops[reason]++
-}
-
-// acked counts an acknowledged message and how long that took in ns.
-func (c *counters) acked(took int64) {
-	c.acks.Add(1)
-	c.roundTrip(took)
-}
-
-// roundTrip smooths; two that write at once may lose one sample.
-func (c *counters) roundTrip(took int64) {
-	if old := c.rtt.Load(); old != 0 {
-		took = old + (took-old)/8
-	}
-	c.rtt.Store(took)
+// ParkedStatus is what is kept aside because the centre cannot take it.
+type ParkedStatus struct {
+	Messages int               `json:"messages"`
+	Bytes    int64             `json:"bytes"`
+	Total    map[string]uint64 `json:"total,omitempty"` // by reason, since the start
 }
 
 // Status returns what there is to tell now.
 func (b *Bridge) Status() Status {
 	b.mu.Lock()
 	s := Status{Name: b.o.Name, State: b.state, Since: b.since, LastError: b.lastError, NextAttempt: b.nextAttempt}
-	c, link := b.conn, b.link
+	c, link, aside, certs := b.conn, b.link, b.parked, b.certs
 	b.mu.Unlock()
 	if c != nil {
 		s.Address, s.Protocol, s.SessionPresent = c.addr.text, c.level.String(), c.limits.sessionPresent
-		if days, ok := certificateDays(c.net, time.Now()); ok {
-			s.CertDays = &days
-		}
+		s.Window, s.MaxPacket = c.window, c.limits.maxPacket
+		s.CertDays, _, s.CADays = certs.days(time.Now())
 	}
+	_, s.ClientCertDays, _ = certs.days(time.Now())
 	if link != nil {
 		var oldest time.Time
 		s.QueueMessages, s.QueueBytes, oldest = link.Depth()
@@ -111,14 +88,18 @@ func (b *Bridge) Status() Status {
 	s.RoundTrip = time.Duration(b.count.rtt.Load())
 	s.OutRate, s.InRate = b.count.rates.at(time.Now(), s.Out, s.In)
 	b.count.mu.Lock()
-	s.Dropped = maps.Clone(b.count.drops)
+	s.Dropped, s.Parked.Total = maps.Clone(b.count.drops), maps.Clone(b.count.parked)
 	b.count.mu.Unlock()
 	if link != nil {
 		s.Dropped = addDrops(s.Dropped, link.Drops())
 	}
-	for i := range b.o.Rules {
-		if b.storm.cut(i) {
-			s.CutRules = append(s.CutRules, b.o.Rules[i].String())
+	if aside != nil {
+		s.Parked.Messages, s.Parked.Bytes, _ = aside.Depth()
+	}
+	s.Rules = b.ruleStatus(link)
+	for _, r := range s.Rules {
+		if r.Cut {
+			s.CutRules = append(s.CutRules, r.Rule)
 		}
 	}
 	return s
