@@ -69,6 +69,7 @@ type conn struct {
 	partial  []byte     // the beginning of a packet, or what came while parked
 	in       *inbound   // lazily: what the client has under way
 	lastPub  *route     // the route that this client was last allowed to publish to
+	stays    bool       // the last publish went where the one before it had gone
 
 	keepAlive  uint32 // ms after which the client is taken for dead; 0: never
 	lastPacket atomic.Int64
@@ -151,6 +152,12 @@ func (c *conn) process(b []byte, t *turn) (used int) {
 		return 0
 	}
 	for c.state != ended && !c.parked && used < len(b) {
+		if b[used] == byte(mqtt.PUBLISH)<<4 {
+			if n := c.publishRun(b[used:], t); n > 0 {
+				used += n
+				continue
+			}
+		}
 		n, err := mqtt.Split(b[used:], c.maxIn())
 		if err != nil {
 			c.fail(t, err)

@@ -129,8 +129,10 @@ func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.Reason
 	}
 	last := c.lastPub
 	if last != nil && !p.Retain && last.topic == name && last.gen == c.b.gen.Load() && !c.b.memory.refusePublishers() {
+		c.stays = true
 		return last, mqtt.Success, nil
 	}
+	c.stays = false
 	r := t.cached(name)
 	if r == nil {
 		// A name that is known was checked before.

@@ -34,6 +34,20 @@ func (c *counts) publishOut(n, payload int) {
 	c.payloadOut += uint64(payload)
 }
 
+func (c *counts) runIn(r *mqtt.Run) {
+	c.bytesIn += uint64(r.Bytes)
+	c.packetsIn += uint64(r.Packets)
+	c.publishesIn += uint64(r.Packets)
+	c.payloadIn += uint64(r.Payload)
+}
+
+func (c *counts) runOut(r *mqtt.Run) {
+	c.packetsOut += uint64(r.Packets)
+	c.publishesOut += uint64(r.Packets)
+	c.bytesOut += uint64(r.Bytes)
+	c.payloadOut += uint64(r.Payload)
+}
+
 // totals are the broker's counters.
 type totals struct {
 	bytesIn, bytesOut         atomic.Uint64
