@@ -43,7 +43,8 @@ type Bridge struct {
 	TLS            *ClientTLS `yaml:"tls" doc:"Encrypt with TLS. Addresses with mqtts or wss do so with the system's authorities even without this."`
 	ReloadType     string     `yaml:"reload_type" default:"lazy" enum:"lazy,immediate" doc:"A changed configuration takes effect at the next connection, or at once."`
 
-	Queue       Queue  `yaml:"queue" doc:"What waits while the other broker is away."`
+	Queue       Queue  `yaml:"queue" doc:"What waits while the other broker is away. A topic with a queue of its own counts by itself."`
+	Limits      Excess `yaml:"limits" doc:"What becomes of messages that the other broker's limits exclude."`
 	Lanes       string `yaml:"lanes" default:"by_topic" enum:"by_topic,live_first,off" doc:"What passes the queue after an outage. by_topic: live messages, unless an older one of their topic waits. live_first: all live messages. off: none, everything in one order."`
 	HistoryMark bool   `yaml:"history_mark" default:"true" doc:"Give messages out of the queue the user properties timestamp, when they reached this gateway, and is_historical (MQTT 5)."`
 	HistoryRate Rate   `yaml:"history_rate" default:"0" doc:"After an outage, send at most this many queued messages a second beside the live ones; 0: as fast as it goes."`
@@ -60,6 +61,14 @@ type Restart struct {
 }
 
 func (Restart) scalarKey() string { return "base" }
+
+// Excess says what becomes of messages that the other broker's limits exclude.
+type Excess struct {
+	PacketSize string `yaml:"packet_size" default:"park" enum:"park,drop" doc:"Larger than its Maximum Packet Size. park: kept aside on the disk, for gatewayd bridge parked to release or to drop; those of QoS 0 are dropped. drop: given up."`
+	QoS        string `yaml:"qos" default:"lower" enum:"lower,park,drop" doc:"Above its Maximum QoS. lower: carried with that. park, drop: as above."`
+	Retain     string `yaml:"retain" default:"strip" enum:"strip,park,drop" doc:"Retained while it keeps no retained messages. strip: carried without the flag. park, drop: as above."`
+	MaxParked  int    `yaml:"max_parked" default:"1000" min:"1" doc:"Messages that may be kept aside; beyond it they are dropped."`
+}
 
 // Queue bounds what waits.
 type Queue struct {
@@ -78,6 +87,7 @@ type Topic struct {
 	LocalPrefix  string `yaml:"local_prefix" check:"prefix" doc:"What stands before the filter here."`
 	RemotePrefix string `yaml:"remote_prefix" check:"prefix" doc:"What stands before the filter there."`
 	Retain       string `yaml:"retain" default:"keep" enum:"keep,strip" doc:"Keep or take off the retain flag."`
+	Queue        *Queue `yaml:"queue" doc:"A queue of its own for what goes out: its bounds count only this topic's messages, and the bridge's do not count them. What is not written here is as the bridge's queue has it."`
 }
 
 // ClientTLS is a client's side of TLS.

@@ -25,6 +25,32 @@ func (c *Config) derive() {
 		if !c.Written(fmt.Sprintf("bridges[%d].restart_timeout.cap", i)) {
 			r.Cap = max(r.Cap, r.Base)
 		}
+		c.inheritQueues(i)
+	}
+}
+
+// inheritQueues lets the queues of a bridge's topics take from the bridge's what
+// they do not say.
+func (c *Config) inheritQueues(i int) {
+	b := &c.Bridges[i]
+	for j := range b.Topics {
+		q := b.Topics[j].Queue
+		if q == nil {
+			continue
+		}
+		written := func(key string) bool { return c.Written(fmt.Sprintf("bridges[%d].topics[%d].queue.%s", i, j, key)) }
+		if !written("max_messages") {
+			q.MaxMessages = b.Queue.MaxMessages
+		}
+		if !written("max_bytes") {
+			q.MaxBytes = b.Queue.MaxBytes
+		}
+		if !written("max_age") {
+			q.MaxAge = b.Queue.MaxAge
+		}
+		if !written("on_full") {
+			q.OnFull = b.Queue.OnFull
+		}
 	}
 }
 
@@ -250,6 +276,14 @@ func (v *validator) bridges() {
 		for j, t := range b.Topics {
 			if t.Filter == "" && (t.LocalPrefix == "" || t.RemotePrefix == "") {
 				v.fail(fmt.Sprintf("%s.topics[%d]", p, j), "write a filter such as room1/#, or both prefixes", "the rule names no topics")
+			}
+			at := fmt.Sprintf("%s.topics[%d].queue", p, j)
+			switch {
+			case t.Queue == nil:
+			case t.Direction == "in":
+				v.fail(at, "remove queue, or let the topic go out", "only what goes out waits here")
+			case t.QoS == 0:
+				v.fail(at, "write qos: 1 or 2, or remove queue", "messages of QoS 0 do not wait")
 			}
 		}
 	}

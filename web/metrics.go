@@ -162,6 +162,33 @@ func (c *collector) bridges(e emitter) {
 		if b.CertDays != nil {
 			e.gauge("bridge_certificate_days", "Days until the other broker's certificate ends.", *b.CertDays, "bridge", b.Name)
 		}
+		if b.ClientCertDays != nil {
+			e.gauge("bridge_client_certificate_days", "Days until the bridge's own certificate ends.", *b.ClientCertDays, "bridge", b.Name)
+		}
+		if b.CADays != nil {
+			e.gauge("bridge_ca_days", "Days until the first of the authorities that vouch for the other broker ends.", *b.CADays, "bridge", b.Name)
+		}
+		e.gauge("bridge_parked_messages", "Messages kept aside, since the other broker cannot take them.", float64(b.Parked.Messages), "bridge", b.Name)
+		e.gauge("bridge_parked_bytes", "Bytes kept aside.", float64(b.Parked.Bytes), "bridge", b.Name)
+		for reason, n := range b.Parked.Total {
+			e.counter("bridge_parked_total", "Messages that were put aside, by reason.", n, "bridge", b.Name, "reason", reason)
+		}
+		seen := map[string]bool{} // a rule that stands there twice is told once
+		for _, r := range b.Rules {
+			if seen[r.Rule] {
+				continue
+			}
+			seen[r.Rule] = true
+			e.counter("bridge_rule_messages_total", "Messages carried by a rule, by direction.", r.Out, "bridge", b.Name, "rule", r.Rule, "direction", "out")
+			e.counter("bridge_rule_messages_total", "Messages carried by a rule, by direction.", r.In, "bridge", b.Name, "rule", r.Rule, "direction", "in")
+			if r.Own {
+				e.gauge("bridge_rule_queue_messages", "Messages of a rule with a queue of its own that wait.", float64(r.Messages), "bridge", b.Name, "rule", r.Rule)
+				e.gauge("bridge_rule_queue_bytes", "Bytes of a rule with a queue of its own that wait.", float64(r.Bytes), "bridge", b.Name, "rule", r.Rule)
+			}
+			for reason, n := range r.Dropped {
+				e.counter("bridge_rule_dropped_total", "Messages dropped of a rule, by reason.", n, "bridge", b.Name, "rule", r.Rule, "reason", reason)
+			}
+		}
 		for reason, n := range b.Dropped {
 			e.counter("bridge_dropped_total", "Messages dropped, by reason.", n, "bridge", b.Name, "reason", reason)
 		}

@@ -34,6 +34,9 @@ type Options struct {
 	Bridges func() []bridge.Status
 	// Command pauses, resumes or drains a bridge; ErrNoBridge when there is none.
 	Command func(ctx context.Context, bridge, what string) error
+	// Parked answers for the messages that a bridge keeps aside: what is "list",
+	// "release" or "drop", of those with the ids or of all.
+	Parked func(ctx context.Context, bridge, what string, ids []uint64) (Parked, error)
 	// Backup writes a consistent copy of the store.
 	Backup   func(ctx context.Context, w io.Writer) error
 	Warnings []string // what the configuration allows but is worth a second look
@@ -62,6 +65,8 @@ func New(o Options) *Server {
 	mux.Handle("GET /metrics", s.guard(metricsHandler(s)))
 	mux.Handle("GET /api/v1/status", s.guard(http.HandlerFunc(s.status)))
 	mux.Handle("POST /api/v1/bridges/{name}/{what}", s.guard(http.HandlerFunc(s.command)))
+	mux.Handle("GET /api/v1/bridges/{name}/parked", s.guard(http.HandlerFunc(s.parked)))
+	mux.Handle("POST /api/v1/bridges/{name}/parked/{what}", s.guard(http.HandlerFunc(s.parked)))
 	mux.Handle("GET /api/v1/store/backup", s.guard(http.HandlerFunc(s.backup)))
 	mux.Handle("GET /{$}", s.guard(http.HandlerFunc(s.index)))
 	if o.Debug {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,11 +22,11 @@ import (
 func newBridge() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bridge",
-		Short: "Bridges to other brokers: state, test, pause, resume, drain, orphans",
+		Short: "Bridges to other brokers: state, test, pause, resume, drain, parked, orphans",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBridgeList(), newBridgeTest(), newBridgeOrphans(),
+	cmd.AddCommand(newBridgeList(), newBridgeTest(), newBridgeParked(), newBridgeOrphans(),
 		newBridgeCommand("pause", "Disconnect a bridge of the running gateway; its messages wait in the store"),
 		newBridgeCommand("resume", "Connect a paused or manual bridge at once, and join rules that a storm has cut"),
 		newBridgeCommand("drain", "Wait until nothing waits for the other broker, then pause the bridge"))
@@ -54,6 +55,7 @@ func newBridgeList() *cobra.Command {
 			}
 			for _, b := range s.Bridges {
 				printBridge(cmd.OutOrStdout(), b)
+				printRules(cmd.OutOrStdout(), b)
 			}
 			return nil
 		},
@@ -165,7 +167,43 @@ func printReport(w io.Writer, name string, r bridge.Report) {
 	if r.MaximumPacket > 0 {
 		fmt.Fprintf(w, "  packets up to %s\n", config.Size(r.MaximumPacket))
 	}
-	if r.CertDays != nil {
-		fmt.Fprintf(w, "  its certificate is good for %.0f days\n", *r.CertDays)
+	fmt.Fprintf(w, "  shared subscriptions %s, subscription ids %s\n", yes[r.Shared], yes[r.SubIDs])
+	if len(r.Told) > 0 {
+		fmt.Fprintf(w, "  its CONNACK: %s\n", strings.Join(r.Told, ", "))
+	}
+	for _, f := range r.Filters {
+		switch {
+		case f.Error:
+			fmt.Fprintf(w, "  subscription %s: refused: %s\n", f.Filter, f.Answer)
+		case f.Less:
+			fmt.Fprintf(w, "  subscription %s: %s, less than %d\n", f.Filter, f.Answer, f.Asked)
+		default:
+			fmt.Fprintf(w, "  subscription %s: %s\n", f.Filter, f.Answer)
+		}
+	}
+	for _, c := range []struct {
+		whose string
+		days  *float64
+	}{{"its certificate", r.CertDays}, {"our certificate", r.ClientCertDays}, {"its authority", r.CADays}} {
+		if c.days != nil {
+			fmt.Fprintf(w, "  %s is good for %.0f days\n", c.whose, *c.days)
+		}
+	}
+}
+
+// printRules says what each rule carried and lost.
+func printRules(w io.Writer, b bridge.Status) {
+	for _, r := range b.Rules {
+		fmt.Fprintf(w, "  %s: %d out, %d in", r.Rule, r.Out, r.In)
+		if r.Own {
+			fmt.Fprintf(w, ", %d wait in its own queue (%s)", r.Messages, config.Size(r.Bytes))
+		}
+		for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
+			fmt.Fprintf(w, ", %d dropped (%s)", r.Dropped[reason], reason)
+		}
+		for _, reason := range slices.Sorted(maps.Keys(r.Parked)) {
+			fmt.Fprintf(w, ", %d parked (%s)", r.Parked[reason], reason)
+		}
+		fmt.Fprintln(w)
 	}
 }

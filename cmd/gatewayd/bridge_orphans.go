@@ -87,7 +87,7 @@ func localClientIDs(c *config.Config) (map[string]bool, error) {
 	for i := range c.Bridges {
 		o := bridgeOptions(c, i, gateway, nil)
 		id := cmp.Or(o.LocalClientID, "local."+o.ClientID)
-		own[id], own[id+".retained"] = true, true
+		own[id], own[id+".retained"], own[id+".parked"] = true, true, true
 	}
 	return own, nil
 }

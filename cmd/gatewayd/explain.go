@@ -89,10 +89,16 @@ func explainConfig(out io.Writer, c *config.Config) {
 	}
 	for _, b := range c.Bridges {
 		p("Bridge %s goes to %s.", b.Name, strings.Join(b.Addresses, ", else "))
+		p("  While that is away messages of QoS 1 and 2 wait: %s.", explainQueue(b.Queue))
+		p("  What exceeds its limits: packets are %s, a higher QoS is %s, the retain flag is %s.", excessWords[b.Limits.PacketSize],
+			excessWords[b.Limits.QoS], excessWords[b.Limits.Retain])
 		for _, t := range b.Topics {
 			r := topic.Remap{Pattern: t.Filter, Local: t.LocalPrefix, Remote: t.RemotePrefix}
 			if t.Direction != "in" {
 				p("  %s here becomes %s there, up to QoS %d.", r.LocalFilter(), r.RemoteFilter(), t.QoS)
+				if t.Queue != nil {
+					p("    It waits in a queue of its own: %s.", explainQueue(*t.Queue))
+				}
 			}
 			if t.Direction != "out" {
 				p("  %s there becomes %s here, up to QoS %d.", r.RemoteFilter(), r.LocalFilter(), t.QoS)
@@ -107,4 +113,29 @@ func explainConfig(out io.Writer, c *config.Config) {
 		p("Sensors and lines are a Sparkplug B edge node too, spBv1.0/%s/…/%s, %s.", s.Group, node, where)
 	}
 	p("The log goes to %s from level %s on.", strings.Join(c.Log.To, " and "), c.Log.Level)
+}
+
+var excessWords = map[string]string{"park": "parked", "drop": "dropped", "lower": "lowered", "strip": "taken off"}
+
+// explainQueue says what bounds a queue and what happens there.
+func explainQueue(q config.Queue) string {
+	var bounds []string
+	if q.MaxMessages > 0 {
+		bounds = append(bounds, fmt.Sprintf("%d messages", q.MaxMessages))
+	}
+	if q.MaxBytes > 0 {
+		bounds = append(bounds, q.MaxBytes.String())
+	}
+	full := map[string]string{
+		"reject": "then publishers are refused", "drop_oldest": "then the oldest goes", "drop_newest": "then the new one is not kept",
+		"latest_per_topic": "then an older one of its topic goes, else the oldest",
+	}[q.OnFull]
+	said := "as many as the store has room for"
+	if len(bounds) > 0 {
+		said = "at most " + strings.Join(bounds, " or ") + ", " + full
+	}
+	if q.MaxAge > 0 {
+		said += fmt.Sprintf("; at most %s long", q.MaxAge)
+	}
+	return said
 }

@@ -217,7 +217,7 @@ func (g *gateway) newWeb() (*web.Server, error) {
 			}
 			return nil
 		},
-		Bridges: g.bridges.status, Command: g.bridges.command, Backup: g.store.Backup, Sensors: g.sensing.snapshot, Lines: g.sensing.lines, Pending: g.sensing.pending,
+		Bridges: g.bridges.status, Command: g.bridges.command, Parked: g.bridges.parked, Backup: g.store.Backup, Sensors: g.sensing.snapshot, Lines: g.sensing.lines, Pending: g.sensing.pending,
 	}
 	if !config.Loopback(g.c.HTTP.Address) && !g.c.HTTP.Anonymous {
 		o.Login = g.login

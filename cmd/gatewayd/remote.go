@@ -236,7 +236,22 @@ func printBridge(w io.Writer, b bridge.Status) {
 		fmt.Fprintf(w, ", round trip %v", b.RoundTrip.Round(100*time.Microsecond))
 	}
 	if b.CertDays != nil {
-		fmt.Fprintf(w, ", certificate good for %.0f days", *b.CertDays)
+		fmt.Fprintf(w, ", its certificate good for %.0f days", *b.CertDays)
+	}
+	if b.ClientCertDays != nil {
+		fmt.Fprintf(w, ", ours for %.0f", *b.ClientCertDays)
+	}
+	if b.CADays != nil {
+		fmt.Fprintf(w, ", its authority for %.0f", *b.CADays)
+	}
+	if b.Parked.Messages > 0 {
+		fmt.Fprintf(w, ", %d parked (gatewayd bridge parked %s)", b.Parked.Messages, b.Name)
+	}
+	if b.QueueBytes > 0 {
+		fmt.Fprintf(w, ", %s on the disk", config.Size(b.QueueBytes))
+	}
+	if b.Retried > 0 {
+		fmt.Fprintf(w, ", %d sent again", b.Retried)
 	}
 	for _, reason := range slices.Sorted(maps.Keys(b.Dropped)) {
 		fmt.Fprintf(w, ", %d dropped (%s)", b.Dropped[reason], reason)

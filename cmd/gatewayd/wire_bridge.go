@@ -27,7 +27,8 @@ func bridgeOptions(c *config.Config, i int, gateway string, log *slog.Logger) br
 		Protocol: map[string]bridge.Protocol{"mqttv5": bridge.Only5, "mqttv311": bridge.Only311, "mqttv31": bridge.Only31}[b.Protocol],
 		ClientID: b.ClientID, Username: b.Username, Keepalive: b.Keepalive.D(), CleanSession: b.CleanSession, SessionExpiry: b.SessionExpiry.D(),
 		LocalClientID: b.LocalClientID, LocalVolatile: b.LocalCleanSession,
-		Queue:       broker.QueueLimits{Messages: b.Queue.MaxMessages, Bytes: int64(b.Queue.MaxBytes), Age: b.Queue.MaxAge.D(), OnFull: onFull(b.Queue.OnFull)},
+		Queue:    queueLimits(b.Queue),
+		OverSize: excess[b.Limits.PacketSize], OverQoS: excess[b.Limits.QoS], OverRetain: excess[b.Limits.Retain], MaxParked: b.Limits.MaxParked,
 		Start:       map[string]bridge.StartType{"lazy": bridge.Lazy, "once": bridge.Once, "manual": bridge.Manual}[b.StartType],
 		IdleTimeout: b.IdleTimeout.D(), Threshold: b.Threshold, RoundRobin: b.RoundRobin,
 		RestartBase: b.RestartTimeout.Base.D(), RestartCap: b.RestartTimeout.Cap.D(), RestartStable: b.RestartTimeout.Stable.D(),
@@ -55,12 +56,23 @@ func bridgeOptions(c *config.Config, i int, gateway string, log *slog.Logger) br
 		o.TLS = func() (*tls.Config, error) { return clientTLS(b.TLS) }
 	}
 	for _, t := range b.Topics {
-		o.Rules = append(o.Rules, bridge.Rule{
+		r := bridge.Rule{
 			Filter: t.Filter, Direction: map[string]bridge.Direction{"out": bridge.Out, "in": bridge.In, "both": bridge.Both}[t.Direction],
 			QoS: mqtt.QoS(t.QoS), LocalPrefix: t.LocalPrefix, RemotePrefix: t.RemotePrefix, StripRetain: t.Retain == "strip",
-		})
+		}
+		if t.Queue != nil {
+			q := queueLimits(*t.Queue)
+			r.Queue = &q
+		}
+		o.Rules = append(o.Rules, r)
 	}
 	return o
+}
+
+var excess = map[string]bridge.Excess{"lower": bridge.Adapt, "strip": bridge.Adapt, "park": bridge.Park, "drop": bridge.Drop}
+
+func queueLimits(q config.Queue) broker.QueueLimits {
+	return broker.QueueLimits{Messages: q.MaxMessages, Bytes: int64(q.MaxBytes), Age: q.MaxAge.D(), OnFull: onFull(q.OnFull)}
 }
 
 // clientTLS reads a bridge's files.
@@ -272,6 +284,32 @@ func (bs *bridges) status() []bridge.Status {
 		out = append(out, r.bridge.Status())
 	}
 	return out
+}
+
+// parked lists, releases or drops the messages that a bridge keeps aside.
+func (bs *bridges) parked(ctx context.Context, name, what string, ids []uint64) (web.Parked, error) {
+	for _, r := range bs.list() {
+		if r.config.Name != name {
+			continue
+		}
+		var p web.Parked
+		var err error
+		switch what {
+		case "release":
+			p.Count, err = r.bridge.Release(ids...)
+		case "drop":
+			p.Count, err = r.bridge.GiveUp(ids...)
+		default:
+			var content uint64
+			if len(ids) > 0 {
+				content = ids[0]
+			}
+			p.Messages, err = r.bridge.Parked(ctx, content)
+			p.Count = len(p.Messages)
+		}
+		return p, err
+	}
+	return web.Parked{}, web.ErrNoBridge
 }
 
 // command pauses, resumes or drains a bridge of the running gateway.
