@@ -39,10 +39,11 @@ type conn struct {
 	lastRead, lastWrite, lastMessage, pingSent atomic.Int64 // ns since start; pingSent 0: no ping is out
 	start                                      time.Time
 
-	mu     sync.Mutex // guards the fields below
-	flight map[mqtt.PacketID]flight
-	setup  map[mqtt.PacketID]setupStep // not yet answered
-	ready  chan struct{}               // closed when setup is empty
+	mu      sync.Mutex // guards the fields below
+	flight  map[mqtt.PacketID]flight
+	setup   map[mqtt.PacketID]setupStep // not yet answered
+	ready   chan struct{}               // closed when setup is empty
+	fullErr error                       // the centre has no room: see full
 }
 
 // flight is one delivery of QoS 1 or 2 that the centre has not acknowledged.

@@ -21,6 +21,7 @@ type fakeOptions struct {
 	accept    func(n int64) bool // whether connection n gets a CONNACK
 	suback    func(q mqtt.Request) mqtt.ReasonCode
 	onPublish func(f *fake, c net.Conn, v mqtt.Version, p *mqtt.Publish)
+	onRelease func(n int64) bool // whether PUBREL on connection n is answered; else the connection ends
 }
 
 // fake is a centre of a few lines that does what real ones rarely do.
@@ -143,6 +144,9 @@ func (f *fake) packet(c net.Conn, v mqtt.Version, n int64, p mqtt.Packet) bool {
 		}
 	case *mqtt.Pubrel:
 		f.inflight--
+		if f.o.onRelease != nil && !f.o.onRelease(n) {
+			return false
+		}
 		send(&mqtt.Pubcomp{ID: p.ID})
 	case *mqtt.Subscribe:
 		s := &mqtt.Suback{ID: p.ID}

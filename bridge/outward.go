@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -33,6 +32,10 @@ func (c *conn) pump(ctx context.Context) error {
 		return err
 	}
 	for {
+		if c.resting() {
+			<-ctx.Done()
+			return nil
+		}
 		d, err := c.link.Next(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -43,6 +46,9 @@ func (c *conn) pump(ctx context.Context) error {
 		for ok := true; ok; d, ok = c.link.TryNext() {
 			if err := p.deliver(ctx, &d); err != nil {
 				return err
+			}
+			if c.resting() {
+				break
 			}
 		}
 		c.out.flush()
@@ -231,6 +237,7 @@ func (c *conn) puback(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 	}
 	c.b.count.acked(c.now() - f.sent)
 	c.finish(pid, f.qos)
+	c.settled()
 	return nil
 }
 
@@ -284,6 +291,7 @@ func (c *conn) pubcomp(pid mqtt.PacketID) {
 	}
 	c.b.count.acked(c.now() - f.sent)
 	c.local(c.link.Comp(pid))
+	c.settled()
 }
 
 // local ends the connection when the local session does not know what the
@@ -294,14 +302,11 @@ func (c *conn) local(err error) {
 	}
 }
 
-// errFull is a centre that has no room: the message stays here and the bridge
-// comes back later.
-var errFull = errors.New("the centre has no room for a message")
-
 // refused is a message the centre does not take.
 func (c *conn) refused(pid mqtt.PacketID, f flight, code mqtt.ReasonCode) error {
 	if code == mqtt.QuotaExceeded || code == mqtt.ImplementationSpecificError {
-		return fmt.Errorf("%w: %v", errFull, code)
+		c.full(code)
+		return nil
 	}
 	c.b.count.dropped(int(f.rule), "refused_by_centre")
 	c.b.log.Warn("the centre refused a message", "packet_id", uint16(pid), "reason", code.String())

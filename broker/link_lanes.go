@@ -209,10 +209,11 @@ func (f *outflow) returnedLocked(d *delivery) {
 }
 
 // sendLanesLocked is sendIdleLocked with lanes: first what was sent on an
-// earlier connection, in the order of then; then what is published now; then
+// earlier connection, in the order of then, its PUBRELs before its messages,
+// since they make room at the other end; then what is published now; then
 // history.
 func (s *session) sendLanesLocked(t *turn) {
-	for _, turn := range [...]lane{repeated, live, history} {
+	for _, turn := range [...]lane{releases, repeated, live, history} {
 		if s.flow.idle == 0 || !s.sendLaneLocked(t, turn) {
 			return
 		}
@@ -223,6 +224,7 @@ type lane uint8
 
 const (
 	anyLane lane = iota
+	releases
 	repeated
 	live
 	history
@@ -230,7 +232,9 @@ const (
 
 func (d *delivery) lane() lane {
 	switch {
-	case d.tried || d.state >= releasing:
+	case d.state >= releasing:
+		return releases
+	case d.tried:
 		return repeated
 	case d.live:
 		return live

@@ -1,0 +1,121 @@
+package bridge
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"gatewayd/mqtt"
+)
+
+// fullCentre has no room for the message "0" while it holds others of QoS 2
+// that are not released, as Mosquitto counts them.
+func fullCentre(t *testing.T, pubrec func(send func()), onRelease func(n int64) bool) *fake {
+	f := newFake(t, fakeOptions{
+		connack:   &mqtt.Connack{SessionPresent: true, Properties: &mqtt.Properties{ReceiveMaximum: 5}},
+		onRelease: onRelease,
+	})
+	var first mqtt.PacketID
+	var accepted []mqtt.PacketID
+	f.o.onPublish = func(f *fake, c net.Conn, v mqtt.Version, p *mqtt.Publish) {
+		answer := func(pid mqtt.PacketID, code mqtt.ReasonCode) {
+			_, _ = c.Write((&mqtt.Pubrec{ID: pid, Code: code}).Append(nil, v))
+		}
+		switch {
+		case string(p.Payload) != "0":
+			accepted = append(accepted, p.ID)
+			if len(accepted) < 4 {
+				return
+			}
+			if len(accepted) > 4 { // again
+				answer(p.ID, mqtt.Success)
+				return
+			}
+			answer(first, mqtt.QuotaExceeded)
+			all := slices.Clone(accepted)
+			pubrec(func() {
+				for _, pid := range all {
+					answer(pid, mqtt.Success)
+				}
+			})
+		case len(accepted) < 4: // until it has the others
+			first = p.ID
+		case f.count(mqtt.PUBREL) < 4:
+			answer(p.ID, mqtt.QuotaExceeded)
+		default:
+			answer(p.ID, mqtt.Success)
+		}
+	}
+	return f
+}
+
+// count is how many packets of a kind came. The caller holds the mutex.
+func (f *fake) count(kind mqtt.PacketType) (n int) {
+	for _, k := range f.packets {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// TestFullCentreIsFreed: a centre without room for a message gets the PUBRELs of
+// those it has, on the connection on which it said so, and takes the message
+// then.
+func TestFullCentreIsFreed(t *testing.T) {
+	var on []int64 // the connections of the first four PUBRELs
+	f := fullCentre(t, func(send func()) { time.AfterFunc(50*time.Millisecond, send) }, func(n int64) bool {
+		if len(on) < 4 {
+			on = append(on, n)
+		}
+		return true
+	})
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(2)})
+	waitConnected(t, b)
+	for i := range 5 {
+		g.publish("a/x", fmt.Sprint(i), 2, false)
+	}
+	eventually(t, 60*time.Second, "everything is taken", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Acked == 5 })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Equal(on, []int64{1, 1, 1, 1}) {
+		t.Errorf("the PUBRELs came on connections %v", on)
+	}
+	if len(f.connects) != 2 {
+		t.Errorf("%d connections, not the one that met the full centre and the one after", len(f.connects))
+	}
+}
+
+// TestReleasesComeFirst: after a reconnect PUBRELs come before the messages
+// that are sent again, even a message sent before theirs: they make room.
+func TestReleasesComeFirst(t *testing.T) {
+	cut := false
+	f := fullCentre(t, func(send func()) { send() }, func(int64) bool {
+		answered := cut
+		cut = true
+		return answered
+	})
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(2)})
+	waitConnected(t, b)
+	for i := range 5 {
+		g.publish("a/x", fmt.Sprint(i), 2, false)
+	}
+	eventually(t, 60*time.Second, "everything is taken", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Acked >= 5 })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	second := slices.Index(f.packets[1:], mqtt.CONNECT) + 1
+	again := slices.Index(f.packets[second:], mqtt.PUBLISH)
+	releases := 0
+	for _, k := range f.packets[second : second+again] {
+		if k == mqtt.PUBREL {
+			releases++
+		}
+	}
+	if releases == 0 {
+		t.Errorf("the second connection began with %v", f.packets[second:min(len(f.packets), second+8)])
+	}
+}
