@@ -93,6 +93,11 @@ func (c *conn) received(t *turn, pid mqtt.PacketID, code mqtt.ReasonCode) error 
 	case d.id == 0 && !s.durable():
 		d.state = released
 		s.flow.forgetMessageLocked(d)
+		if c.inboundOf().idle(mqtt.PUBREL) {
+			c.answerLocked(t, mqtt.PUBREL, pid, mqtt.Success)
+			s.mu.Unlock()
+			return nil
+		}
 		s.mu.Unlock()
 		return c.answerRelease(t, pid, mqtt.Success)
 	}
@@ -194,27 +199,35 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 	}
 	pid, s, in := t.rel.ID, c.sess, c.inboundOf()
 	s.fault("in.pubrel.received")
-	op := c.b.newOp()
-	op.c, op.s, op.pid, op.kind = c, s, pid, mqtt.PUBCOMP
 	s.mu.Lock()
 	h, held := s.holds[pid]
-	switch {
-	case !held:
-		op.code = mqtt.PacketIDNotFound
-		if c.version != mqtt.V5 {
-			op.code = mqtt.Success
-		}
-	case h.state == holdPending:
+	if held && h.state == holdPending {
 		s.mu.Unlock()
-		op.free()
 		return protocolError("PUBREL before PUBREC")
-	case h.state == holdReleasing:
+	}
+	code := mqtt.Success
+	if !held && c.version == mqtt.V5 {
+		code = mqtt.PacketIDNotFound
+	}
+	if !held || h.state == holdDone && !h.stored {
+		delete(s.holds, pid)
+		if in.idle(mqtt.PUBCOMP) {
+			in.count(-1)
+			c.answerLocked(t, mqtt.PUBCOMP, pid, code)
+			s.mu.Unlock()
+			return nil
+		}
+	}
+	op := c.b.newOp()
+	op.c, op.s, op.pid, op.kind, op.code = c, s, pid, mqtt.PUBCOMP, code
+	switch {
+	case held && h.state == holdReleasing:
 		// Joins the receipt of the first PUBREL.
 		h.op.joins = append(h.op.joins, op)
 		in.enqueue(op)
 		s.mu.Unlock()
 		return nil
-	case h.stored:
+	case held && h.stored:
 		h.state, h.op = holdReleasing, op
 		s.holds[pid] = h
 		op.hold = true
@@ -225,15 +238,8 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 		c.b.submitOrRetry(op)
 		s.fault("in.release.submitted")
 		return nil
-	default:
-		delete(s.holds, pid)
 	}
 	s.mu.Unlock()
-	if in.idle(mqtt.PUBCOMP) {
-		op.answer(t, c)
-		op.free()
-		return nil
-	}
 	in.enqueue(op)
 	in.ready(t, op)
 	return nil

@@ -256,18 +256,13 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 			return err
 		}
 	}
-	op := c.b.newOp()
-	op.c, op.s, op.pid = c, c.sess, p.ID
-	op.kind = mqtt.PUBACK
-	if r.empty() && c.version == mqtt.V5 && (p.QoS == 1 || !c.set.Terse) {
-		op.code = mqtt.NoMatchingSubscribers
+	if c.volatile(p, r) {
+		return c.routeVolatile(t, p, r, nil)
 	}
-	if p.QoS == 2 {
-		op.kind, op.hold = mqtt.PUBREC, true
-	}
+	op := c.opOf(p, r)
 	c.b.prepare(t, op, r, from)
 	if !op.fill(t, from) {
-		return c.routeVolatile(t, p, op, from)
+		return c.routeVolatile(t, p, r, op)
 	}
 	if op.hold && c.sess.keeps.Load() {
 		op.batch.Hold(c.sess.key, uint16(p.ID), digest(r.topic, p.Payload))
@@ -316,43 +311,89 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 	return nil
 }
 
-// routeVolatile routes a message nothing of which has to be durable.
-func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, op *pubOp, from origin) error {
-	b := c.b
+// opOf makes the op of a publish.
+func (c *conn) opOf(p *mqtt.Publish, r *route) *pubOp {
+	op := c.b.newOp()
+	op.c, op.s, op.pid = c, c.sess, p.ID
+	op.route, op.qos, op.late = r, p.QoS, p.QoS == 2
+	op.kind, op.code = mqtt.PUBACK, c.success(p.QoS, r)
+	if p.QoS == 2 {
+		op.kind, op.hold = mqtt.PUBREC, true
+	}
+	return op
+}
+
+// success is the code that answers a publish that was routed.
+func (c *conn) success(qos mqtt.QoS, r *route) mqtt.ReasonCode {
+	if c.version == mqtt.V5 && r.empty() && (qos == 1 || !c.set.Terse) {
+		return mqtt.NoMatchingSubscribers
+	}
+	return mqtt.Success
+}
+
+// volatile says of most messages that need nothing durable that they do not,
+// before there is an op.
+func (c *conn) volatile(p *mqtt.Publish, r *route) bool {
+	if len(r.groups) > 0 || p.QoS == 2 && c.sess.keeps.Load() {
+		return false
+	}
+	for i := range r.targets {
+		if r.targets[i].s.keeps.Load() {
+			return false
+		}
+	}
+	return !p.Retain || c.b.opt().retainedClass(r.class, p.QoS == 0, false) == store.Memory
+}
+
+// routeVolatile routes a message nothing of which has to be durable. op is nil if
+// nobody needed one yet.
+func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, r *route, op *pubOp) error {
+	b, s := c.b, c.sess
 	var in *inbound
 	if p.QoS > 0 {
 		in = c.inboundOf()
-		in.count(1)
 	}
-	if p.QoS == 2 {
-		if !in.idle(mqtt.PUBREC) {
-			// Earlier messages of QoS 2 wait for their receipts: keep the order.
-			op.msg = t.out.keep()
-			c.sess.mu.Lock()
-			c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload)})
-			c.sess.mu.Unlock()
-			in.enqueue(op)
-			in.ready(t, op)
-			return nil
+	if p.QoS == 2 && !in.idle(mqtt.PUBREC) {
+		// Earlier messages of QoS 2 wait for their receipts: keep the order.
+		if op == nil {
+			op = c.opOf(p, r)
 		}
-		c.sess.mu.Lock()
-		c.sess.holdLocked(p.ID, hold{state: holdDone, digest: digest(t.out.topic, p.Payload)})
-		c.sess.mu.Unlock()
-	}
-	b.settle(t, op.route, c.sess)
-	b.settleOthers(t, op.other)
-	if p.QoS == 0 {
-		op.free()
-		return nil
-	}
-	op.hold = false
-	if !in.idle(op.kind) {
+		op.msg = t.out.keep()
+		s.mu.Lock()
+		s.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload)})
+		s.mu.Unlock()
+		in.count(1)
 		in.enqueue(op)
 		in.ready(t, op)
 		return nil
 	}
-	op.answer(t, c)
-	op.free()
+	b.settle(t, r, s)
+	if op != nil {
+		b.settleOthers(t, op.other)
+	}
+	switch {
+	case p.QoS == 2:
+		in.count(1) // until PUBREL
+		s.mu.Lock()
+		s.holdLocked(p.ID, hold{state: holdDone, digest: digest(r.topic, p.Payload)})
+		c.answerLocked(t, mqtt.PUBREC, p.ID, c.success(2, r))
+		s.mu.Unlock()
+	case p.QoS == 1 && in.idle(mqtt.PUBACK):
+		s.mu.Lock()
+		c.answerLocked(t, mqtt.PUBACK, p.ID, c.success(1, r))
+		s.mu.Unlock()
+	case p.QoS == 1:
+		if op == nil {
+			op = c.opOf(p, r)
+		}
+		in.count(1)
+		in.enqueue(op)
+		in.ready(t, op)
+		return nil
+	}
+	if op != nil {
+		op.free()
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"gatewayd/mqtt"
 	"gatewayd/store"
@@ -11,9 +12,9 @@ import (
 // that are still to be sent, each kind in the order of what it answers
 // [MQTT-4.6.0-2] [MQTT-4.6.0-3] [MQTT-4.6.0-4].
 type inbound struct {
-	mu    sync.Mutex // guards the lists
-	lists [4]opList  // PUBACK, PUBREC, PUBREL, PUBCOMP
-	n     int        // publishes not yet answered with PUBACK, a failed PUBREC or PUBCOMP
+	mu    sync.Mutex   // guards the lists
+	lists [4]opList    // PUBACK, PUBREC, PUBREL, PUBCOMP
+	n     atomic.Int32 // publishes not yet answered with PUBACK, a failed PUBREC or PUBCOMP
 
 	// The reader's own.
 	busy    []*busyPublish // waiting for the store to have room, in order
@@ -25,6 +26,7 @@ type inbound struct {
 type opList struct {
 	head, tail *pubOp
 	draining   bool
+	n          atomic.Int32 // in the list, or taken off it and not yet completed
 }
 
 func (c *conn) inboundOf() *inbound {
@@ -39,6 +41,7 @@ func (in *inbound) enqueue(op *pubOp) {
 	op.list = in
 	l := &in.lists[op.kind-mqtt.PUBACK]
 	in.mu.Lock()
+	l.n.Add(1)
 	if l.tail == nil {
 		l.head = op
 	} else {
@@ -51,10 +54,7 @@ func (in *inbound) enqueue(op *pubOp) {
 // idle says whether nothing of the kind waits: an answer may go out directly.
 // Only the reader adds to the lists, so for it a true stays true.
 func (in *inbound) idle(kind mqtt.PacketType) bool {
-	l := &in.lists[kind-mqtt.PUBACK]
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return l.head == nil && !l.draining
+	return in.lists[kind-mqtt.PUBACK].n.Load() == 0
 }
 
 // ready marks op and completes everything that is ready at the head of its list.
@@ -74,29 +74,39 @@ func (in *inbound) ready(t *turn, op *pubOp) {
 		}
 		in.mu.Unlock()
 		done.complete(t)
+		l.n.Add(-1)
 		in.mu.Lock()
 	}
 	l.draining = false
 	in.mu.Unlock()
 }
 
-// waiting is the number of publishes of the client that are not finished.
+// pending is the number of publishes of the client that are not finished.
 func (in *inbound) pending() int {
 	if in == nil {
 		return 0
 	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.n
+	return int(in.n.Load())
 }
 
-func (in *inbound) count(d int) {
+func (in *inbound) count(d int32) {
 	if in == nil {
 		return // a hold of an earlier connection: this one has nothing under way
 	}
-	in.mu.Lock()
-	in.n = max(in.n+d, 0) // PUBREL may answer for a publish of an earlier connection
-	in.mu.Unlock()
+	for {
+		n := in.n.Load()
+		if in.n.CompareAndSwap(n, max(n+d, 0)) { // PUBREL may answer for a publish of an earlier connection
+			return
+		}
+	}
+}
+
+// answerLocked sends an acknowledgement that nothing holds up. The caller has
+// seen that none of its kind waits.
+func (c *conn) answerLocked(t *turn, kind mqtt.PacketType, pid mqtt.PacketID, code mqtt.ReasonCode) {
+	if s := c.sess; s.conn == c && s.live {
+		s.sendAckLocked(t, kind, pid, code)
+	}
 }
 
 // dropInbound gives up publishes that were never handed to the store: nobody
