@@ -140,6 +140,9 @@ func openQuietly(o badger.Options) (db *badger.DB, err error) {
 
 // checkTables opens each table that the manifest names: badger does so in
 // goroutines of its own, where nobody can catch its panic over a damaged one.
+// Opening reads a table's last block and its index, through a memory map, where
+// the kernel reads ahead whatever the device is set to, the whole table mostly.
+// So that much is read beforehand, of several tables at once.
 func checkTables(dir string, t tuning) error {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,12 +156,45 @@ func checkTables(dir string, t tuning) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	ids := make(chan uint64, len(m.Tables))
 	for id := range m.Tables {
-		if err := readTable(table.NewFilename(id, dir), t, nil); err != nil {
-			return fmt.Errorf("store: table %d: %w", id, err)
-		}
+		ids <- id
 	}
-	return nil
+	close(ids)
+	var errs [tableReaders]error
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for id := range ids {
+				file := table.NewFilename(id, dir)
+				readTail(file, int64(t.block)+tableIndex)
+				if err := readTable(file, t, nil); err != nil {
+					errs[i] = fmt.Errorf("store: table %d: %w", id, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs[:]...)
+}
+
+const (
+	tableReaders = 4
+	tableIndex   = 64 << 10 // more than the index of a table has
+)
+
+// readTail has the last bytes of a file in the page cache. What cannot be read
+// is found by whoever needs it.
+func readTail(file string, n int64) {
+	f, err := os.Open(file)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil {
+		_, _ = f.ReadAt(make([]byte, min(n, st.Size())), max(st.Size()-n, 0))
+	}
 }
 
 // removeEmptyLogs removes log files without content: badger makes them in two

@@ -19,7 +19,6 @@ type lazyOut struct {
 // the operation needs no write now. A later value of class Commit supersedes a
 // lazy one.
 func (s *Store) lazyLocked(o *op, now time.Duration) bool {
-	var key string
 	lazy := o.kind == opPutLazy
 	switch o.kind {
 	case opPutRetained:
@@ -32,17 +31,18 @@ func (s *Store) lazyLocked(o *op, now time.Duration) bool {
 		if !lazy && len(s.lazy) == 0 {
 			return false
 		}
-		key = string(appendRetainedKey(nil, o.key))
+		s.lazyKey = appendRetainedKey(s.lazyKey[:0], o.key)
 	default:
-		key = prefixValue + o.key
+		s.lazyKey = append(append(s.lazyKey[:0], prefixValue...), o.key...)
 	}
 	if !lazy {
-		if old, ok := s.lazy[key]; ok {
+		if old, ok := s.lazy[string(s.lazyKey)]; ok {
 			s.lazyBytes -= old.size()
-			delete(s.lazy, key)
+			delete(s.lazy, string(s.lazyKey))
 		}
 		return false
 	}
+	key := string(s.lazyKey)
 	if len(s.lazy) == 0 {
 		s.lazyDue = now + s.lazyIntervalLocked()
 	}

@@ -76,6 +76,7 @@ type Store struct {
 	exact     []queueRef
 	marks     []*session // whose mark is to be written with the next cut
 	lazy      map[string]lazyValue
+	lazyKey   []byte // scratch
 	lazyDue   time.Duration
 	lazyBytes int
 	memBytes  int64 // of class Memory

@@ -21,9 +21,10 @@ import (
 type wal struct {
 	dir string
 
-	mu  sync.Mutex // guards the fields below
-	f   *os.File   // the log of the memtable that takes the writes
-	fid int
+	mu   sync.Mutex // guards the fields below
+	f    *os.File   // the log of the memtable that takes the writes
+	fid  int
+	next string // the path of the log after it, which is looked for at every sync
 }
 
 // openWAL is called when badger has opened the folder: its newest log is the one
@@ -45,6 +46,7 @@ func openWAL(dir string) (*wal, error) {
 	if w.f, err = os.OpenFile(w.path(w.fid), os.O_RDWR, 0); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
+	w.next = w.path(w.fid + 1)
 	return w, nil
 }
 
@@ -58,24 +60,52 @@ func (w *wal) path(fid int) string { return filepath.Join(w.dir, fmt.Sprintf("%0
 func (w *wal) sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		next, err := os.OpenFile(w.path(w.fid+1), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return datasync(w.f)
-		}
-		if err != nil {
-			return err
-		}
-		if err := datasync(w.f); err != nil {
-			next.Close()
-			return err
-		}
-		w.f.Close()
-		w.f, w.fid = next, w.fid+1
-		if err := syncFolder(w.dir); err != nil { // a log that a crash leaves without a name is lost
-			return err
-		}
+	next, err := os.OpenFile(w.next, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return datasync(w.f)
 	}
+	if err != nil {
+		return err
+	}
+	return w.advance(next)
+}
+
+// advance syncs the log that was the newest, those that came after it, and the
+// folder, as a log that a crash leaves without a name is lost. They are synced at
+// once: the file system puts them into one commit of its journal, where one after
+// the other each waits for its own.
+func (w *wal) advance(next *os.File) (err error) {
+	logs := []*os.File{w.f}
+	for err == nil {
+		logs = append(logs, next)
+		next, err = os.OpenFile(w.path(w.fid+len(logs)), os.O_RDWR, 0)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		for _, f := range logs[1:] {
+			f.Close()
+		}
+		return err
+	}
+	errs := make([]error, len(logs)+1)
+	var wg sync.WaitGroup
+	for i, f := range logs {
+		wg.Go(func() { errs[i] = datasync(f) })
+	}
+	errs[len(logs)] = syncFolder(w.dir)
+	wg.Wait()
+	last := len(logs) - 1
+	if err := errors.Join(errs...); err != nil {
+		for _, f := range logs[1:] {
+			f.Close()
+		}
+		return err
+	}
+	for _, f := range logs[:last] {
+		f.Close()
+	}
+	w.f, w.fid = logs[last], w.fid+last
+	w.next = w.path(w.fid + 1)
+	return nil
 }
 
 func syncFolder(dir string) error {

@@ -15,6 +15,7 @@ func queueScenario(name string, qos byte, rate, cpu float64) *scenario {
 		metrics: []metric{
 			{"rate", "acknowledged/s", "%.0f", rate, false},
 			{"cpu", "CPU, µs a message", "%.2f", cpu, true},
+			{"group", "messages a sync", "%.0f", 0, false},
 			{"anon", "anonymous memory, MB", "%.1f", 0, true},
 			{"lost", "acknowledged and lost after SIGKILL", "%.0f", 0, true},
 			{"twice", "delivered twice", "%.0f", 0, true},
@@ -39,6 +40,13 @@ func offlineSession(e *env, id, filter string, qos byte) error {
 		return fmt.Errorf("disconnect: %w", err)
 	}
 	return nil
+}
+
+// group sets how many of the messages went to the disk together.
+func (e *env) group(t *traffic) {
+	if n := e.counter("gatewayd_store_commits_total"); n > 0 {
+		e.set("group", float64(t.sent())/n)
+	}
 }
 
 func runQueue(e *env, qos byte) error {
@@ -68,6 +76,7 @@ func runQueue(e *env, qos byte) error {
 		return err
 	}
 	e.spent(a, b)
+	e.group(t)
 	if m, err := e.p.Memory(); err == nil {
 		e.set("anon", float64(m.Anon)/(1<<20))
 	}

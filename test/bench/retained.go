@@ -23,6 +23,7 @@ func retainedScenario(name, title, class string, goal float64) *scenario {
 	}
 	if class == "commit" {
 		s.only = []string{"gatewayd"}
+		s.metrics = append(s.metrics, metric{"group", "messages a sync", "%.0f", 0, false})
 	}
 	return s
 }
@@ -54,6 +55,7 @@ func runRetained(e *env) error {
 		return err
 	}
 	e.spent(a, b)
+	e.group(t)
 	if err := e.loop.RunFor(time.Second); err != nil {
 		return err
 	}
