@@ -24,7 +24,9 @@ func (c *conn) read(ctx context.Context) error {
 	have := copy(buf, c.rest)
 	c.rest = nil
 	for {
+		c.link.Gather()
 		used, err := in.packets(ctx, buf[:have])
+		c.link.Flush()
 		if err != nil {
 			return err
 		}

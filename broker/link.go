@@ -49,6 +49,8 @@ type Link struct {
 	in      inbound // answers to the remote, in order
 	wake    chan struct{}
 
+	gathered gathering
+
 	// Guarded by the session's mutex.
 	ready  []Delivery
 	qos0   int

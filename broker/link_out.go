@@ -176,11 +176,9 @@ func (l *Link) Rec(pid mqtt.PacketID, code mqtt.ReasonCode, then func(error)) er
 	key := s.key
 	s.mu.Unlock()
 	op := l.b.newOp()
-	op.s, op.pid, op.kind, op.fn, op.done = s, pid, mqtt.PUBREL, (*turn).ackReceipt, then
-	op.batch.Released(key, uint16(pid))
+	op.s, op.pid, op.kind, op.fn, op.done = s, pid, mqtt.PUBREL, (*turn).releasedReceipt, then
 	l.in.enqueue(op)
-	l.b.submitOrRetry(op)
-	s.fault("out.released.submitted")
+	l.release(op, key)
 	return nil
 }
 
