@@ -62,7 +62,8 @@ func (b *Broker) deliver(t *turn, s *session, qos mqtt.QoS, opts uint8, ids []ui
 	if qos == 0 {
 		s.send0Locked(t, &t.out, opts, ids)
 	} else if !s.gone {
-		s.offerVolatileLocked(t, &t.out, delivery{qos: qos, opts: opts, ids: ids})
+		d := delivery{qos: qos, opts: opts, ids: ids}
+		s.offerVolatileLocked(t, &t.out, &d)
 	}
 	s.mu.Unlock()
 }
@@ -84,7 +85,7 @@ func (s *session) send0Locked(t *turn, o *outgoing, opts uint8, ids []uint32) {
 
 // offerVolatileLocked takes a QoS 1 or 2 delivery for a session whose queue is
 // in memory.
-func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
+func (s *session) offerVolatileLocked(t *turn, o *outgoing, d *delivery) {
 	f := s.outLocked()
 	if f.queue.len() == 0 && s.onlineLocked() && s.openLocked() && s.roomLocked() {
 		s.launchLocked(t, o, d)
@@ -94,19 +95,19 @@ func (s *session) offerVolatileLocked(t *turn, o *outgoing, d delivery) {
 		return
 	}
 	d.msg = o.keep()
-	f.queue.push(d)
-	s.heldLocked(&d, 1)
+	f.queue.push(*d)
+	s.heldLocked(d, 1)
 }
 
 // launchLocked sends a QoS 1 or 2 delivery that needs nothing durable first. The
 // caller has seen that the window is open.
-func (s *session) launchLocked(t *turn, o *outgoing, d delivery) {
+func (s *session) launchLocked(t *turn, o *outgoing, d *delivery) {
 	f := s.outLocked()
 	d.pid = f.packetIDLocked()
 	if s.durable() {
 		s.markLocked(t) // a retained message being replayed
 	}
-	if !s.sendLocked(t, o, &d) {
+	if !s.sendLocked(t, o, d) {
 		t.counts.dropped++
 		return
 	}
@@ -139,6 +140,6 @@ func (s *session) pumpLocked(t *turn, o *outgoing) {
 			s.send0Locked(t, o, d.opts, d.ids)
 			continue
 		}
-		s.launchLocked(t, o, d)
+		s.launchLocked(t, o, &d)
 	}
 }

@@ -74,7 +74,7 @@ func (b *Broker) offer(t *turn, op *pubOp, rc *recipient) {
 // there.
 func (s *session) putInFlightLocked(t *turn, d delivery) {
 	f := s.flow
-	f.addLocked(d)
+	f.addLocked(&d)
 	f.idle++
 	s.sendIdleLocked(t)
 }

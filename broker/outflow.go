@@ -131,7 +131,7 @@ func (f *outflow) findLocked(pid mqtt.PacketID) int {
 }
 
 // addLocked puts a delivery in flight.
-func (f *outflow) addLocked(d delivery) {
+func (f *outflow) addLocked(d *delivery) {
 	if d.msg != nil {
 		f.bytes += len(d.msg.Payload)
 	}
@@ -148,7 +148,7 @@ func (f *outflow) addLocked(d delivery) {
 			f.base = f.flight[:cap(f.flight)]
 		}
 	}
-	f.flight = append(f.flight, d)
+	f.flight = append(f.flight, *d)
 }
 
 // dropLocked takes the i-th delivery out of flight.

@@ -233,7 +233,7 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 		s.putInFlightLocked(t, d)
 	default:
 		d.pid, d.state = f.packetIDLocked(), binding
-		f.addLocked(d)
+		f.addLocked(&d)
 		f.idle++
 		op.to = append(op.to, recipient{s: s, pid: d.pid, bound: q.ID})
 	}

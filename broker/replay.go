@@ -142,5 +142,5 @@ func (s *session) replayLocked(t *turn, m *message, r *replay) {
 	if s.durable() {
 		d.from = r
 	}
-	s.launchLocked(t, o, d)
+	s.launchLocked(t, o, &d)
 }

@@ -76,7 +76,7 @@ func (op *pubOp) reserve(rc recipient) {
 		f.reserved++
 	default:
 		rc.sent, rc.pid = true, f.packetIDLocked()
-		f.addLocked(delivery{pid: rc.pid, qos: 2, opts: rc.opts, ids: rc.ids, state: binding, live: rc.live, floor: store.MessageID(s.b.durable.Load())})
+		f.addLocked(&delivery{pid: rc.pid, qos: 2, opts: rc.opts, ids: rc.ids, state: binding, live: rc.live, floor: store.MessageID(s.b.durable.Load())})
 		f.idle++
 	}
 	op.to = append(op.to, rc)

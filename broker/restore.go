@@ -126,7 +126,7 @@ func (b *Broker) restore() error {
 			if !r.Released && r.Message != nil {
 				d.state, d.msg, d.ids, d.opts = published, fromStore(r.Message), r.SubscriptionIDs, r.Options
 			}
-			s.flow.addLocked(d)
+			s.flow.addLocked(&d)
 			s.flow.idle++
 			return nil
 		},
