@@ -92,18 +92,23 @@ func (l *Link) Return(to *Link, ids ...uint64) (int, error) {
 }
 
 // GiveUp forgets messages that lie aside in this link's queue, and says how
-// many they were. A power cut within a second may bring them back.
+// many they were. It returns when that is durable.
 func (l *Link) GiveUp(ids ...uint64) (int, error) {
 	key := l.key()
 	list, err := l.b.peek(key, ids)
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
-	var batch store.Batch
+	gone := make([]store.MessageID, len(list))
 	for i := range list {
-		batch.Done(key, list[i].ID)
+		gone[i] = list[i].ID
 	}
-	return len(list), l.b.save(&batch)
+	var batch store.Batch
+	batch.Move(key, 0, gone) // to nobody: unlike Done it is on the disk with the receipt
+	if err := l.b.save(&batch); err != nil {
+		return 0, err
+	}
+	return len(list), nil
 }
 
 // Kept lists up to n of the messages that lie aside in this link's queue, the
