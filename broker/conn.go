@@ -67,6 +67,8 @@ type conn struct {
 	method   string     // authentication method of CONNECT
 	hs       *handshake // while connecting, and for re-authentication
 	partial  []byte     // the beginning of a packet, or what came while parked
+	large    *largeIn   // a packet that is not gathered there
+	ours     bool       // the packet being stepped is in memory that nobody else uses
 	in       *inbound   // lazily: what the client has under way
 	lastPub  *route     // the route that this client was last allowed to publish to
 	stays    bool       // the last publish went where the one before it had gone
@@ -121,7 +123,10 @@ func (c *conn) feed(b []byte, t *turn) {
 		return
 	}
 	if len(c.partial) > 0 {
-		c.partial = append(c.partial, b...)
+		c.gather(b)
+		if mqtt.Length(c.partial)-len(c.partial) > 1000 {
+			c.lastPacket.Store(t.now) // a long packet on a slow line is no silence
+		}
 		c.again(t)
 		return
 	}
@@ -130,12 +135,27 @@ func (c *conn) feed(b []byte, t *turn) {
 	}
 }
 
+// gather appends to what was kept. Once a quarter of a large packet is there it
+// gets the room it needs, and no more.
+func (c *conn) gather(b []byte) {
+	if need := len(c.partial) + len(b); need > cap(c.partial) {
+		if total := mqtt.Length(c.partial); total >= need && total <= 4*need {
+			c.partial = append(make([]byte, 0, total), c.partial...)
+		}
+	}
+	c.partial = append(c.partial, b...)
+}
+
 // again processes what was kept. Opening a session may end in another call of it
 // from below, which must not find the same bytes.
 func (c *conn) again(t *turn) {
 	b := c.partial
 	c.partial = nil
-	switch used := c.process(b, t); {
+	was := c.ours
+	c.ours = true
+	used := c.process(b, t)
+	c.ours = was
+	switch {
 	case c.state == ended || used == len(b):
 	case used == 0:
 		c.partial = b // a packet that comes byte by byte must not be copied as often
@@ -152,6 +172,10 @@ func (c *conn) process(b []byte, t *turn) (used int) {
 		return 0
 	}
 	for c.state != ended && !c.parked && used < len(b) {
+		if c.large != nil {
+			used += c.feedLarge(t, b[used:])
+			continue
+		}
 		if b[used] == byte(mqtt.PUBLISH)<<4 {
 			if n := c.publishRun(b[used:], t); n > 0 {
 				used += n
@@ -164,7 +188,15 @@ func (c *conn) process(b []byte, t *turn) (used int) {
 			return used
 		}
 		if n == 0 {
-			return used
+			n, err := c.beginLarge(t, b[used:])
+			if err != nil {
+				c.fail(t, err)
+			}
+			if n == 0 {
+				return used
+			}
+			used += n
+			continue
 		}
 		packet := b[used : used+n]
 		used += n
@@ -387,6 +419,7 @@ func (c *conn) end(t *turn, err error) {
 		c.hs.drop()
 	}
 	c.dropInbound()
+	c.dropLarge()
 	if was == connected {
 		c.b.stats.connected.Add(-1)
 		c.b.clients.remove(c)

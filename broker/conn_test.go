@@ -16,7 +16,7 @@ func TestFeedBytewise(t *testing.T) {
 	copies := 0
 	var last *byte
 	for i := range len(b) - 1 {
-		c.feed(b[i:i+1], nil)
+		c.feed(b[i:i+1], &turn{})
 		if p := &c.partial[0]; p != last {
 			copies, last = copies+1, p
 		}

@@ -48,7 +48,7 @@ func newServer(t testing.TB, edit func(*Options)) *server {
 func (s *server) start() {
 	s.t.Helper()
 	s.clock = NewClock()
-	st, err := store.Open(s.dir, store.Options{Now: s.clock.Now, MaxBytes: 1 << 30, BeforeWrite: s.hold})
+	st, err := store.Open(s.dir, store.Options{Now: s.clock.Now, MaxBytes: 1 << 30, MaxMessage: 64 << 20, BeforeWrite: s.hold})
 	if err != nil {
 		s.t.Fatal(err)
 	}

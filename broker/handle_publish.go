@@ -45,29 +45,41 @@ func (c *conn) wait(b []byte) {
 
 // retry goes on with publishes that waited for the store. The reader calls it.
 func (c *conn) retry(t *turn) {
-	in := c.in
-	if in == nil || c.state != connected {
+	if c.state != connected {
 		return
 	}
+	if c.in != nil && !c.retryBusy(t, c.in) {
+		return
+	}
+	if c.large != nil {
+		c.retryLarge(t)
+	} else if c.parked {
+		c.unpark(t)
+	}
+}
+
+// retryBusy publishes what waited for the store, as far as it goes.
+func (c *conn) retryBusy(t *turn, in *inbound) (all bool) {
+	was := c.ours
+	c.ours = true
+	defer func() { c.ours = was }()
 	for len(in.busy) > 0 {
 		if err := t.publish.Decode(c.version, in.busy[0].packet); err == nil {
 			err = c.publish(t, &t.publish)
 			if errors.Is(err, store.ErrBusy) {
 				c.b.busy.add(c)
-				return
+				return false
 			}
 			if err != nil {
 				c.fail(t, err)
-				return
+				return false
 			}
 		}
 		in.busy[0] = nil
 		in.busy = in.busy[1:]
 	}
 	in.busy = nil
-	if c.parked {
-		c.unpark(t)
-	}
+	return true
 }
 
 // publish checks and routes a PUBLISH. With ErrBusy nothing has happened.
@@ -93,7 +105,7 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if r == nil {
 		return c.refusePublish(t, p, code)
 	}
-	if max := set.MaxMessageSize; max > 0 && len(p.Payload) > max {
+	if c.tooLarge(p) {
 		return c.tooLong(t, p)
 	}
 	if p.QoS == 2 {
@@ -105,6 +117,9 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if code.Failed() {
 		return c.refusePublish(t, p, code)
 	}
+	if p.Later > 0 && !r.streams(c.sess) {
+		return errWhole
+	}
 
 	var expires int64
 	if p.Properties != nil && p.Properties.Has(mqtt.PropMessageExpiry) {
@@ -114,11 +129,18 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 	if p.Properties != nil {
 		view.Properties = p.Properties.Travelling()
 	}
+	if p.Later > 0 {
+		view.Payload, view.Later = nil, len(p.Payload)+p.Later
+	}
 	t.out.set(view, r.topic, c.client.ID, t.now, expires)
+	t.out.ours = c.ours
+	if p.Later > 0 {
+		t.out.body = c.large.stream.Body()
+	}
 	if p.Retain {
 		t.out.source = c.b.sourceOf(c.client)
 	}
-	t.counts.publishIn(len(p.Payload))
+	t.counts.publishIn(len(p.Payload) + p.Later)
 	return c.route(t, p, r)
 }
 
@@ -202,6 +224,12 @@ func (c *conn) checkName(name string) error {
 	return nil
 }
 
+// tooLarge says whether a payload is above the listener's bound.
+func (c *conn) tooLarge(p *mqtt.Publish) bool {
+	max := c.set.MaxMessageSize
+	return max > 0 && len(p.Payload)+p.Later > max
+}
+
 // tooLong answers a publish with a payload above the listener's bound: it goes to
 // nobody. 3.x, which cannot be told, is acknowledged as Mosquitto does it.
 func (c *conn) tooLong(t *turn, p *mqtt.Publish) error {
@@ -235,7 +263,7 @@ func (c *conn) refusePublish(t *turn, p *mqtt.Publish, code mqtt.ReasonCode) err
 		if !code.Failed() { // swallowed: PUBREL will come
 			op.hold = false
 			c.sess.mu.Lock()
-			c.sess.holdLocked(p.ID, hold{state: holdDone, digest: digest(p.Topic, p.Payload)})
+			c.sess.holdLocked(p.ID, hold{state: holdDone, digest: digest(p.Topic, p.Payload, p.Later)})
 			c.sess.mu.Unlock()
 		}
 	}
@@ -265,7 +293,7 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 		return c.routeVolatile(t, p, r, op)
 	}
 	if op.hold && c.sess.keeps.Load() {
-		op.batch.Hold(c.sess.key, uint16(p.ID), digest(r.topic, p.Payload))
+		op.batch.Hold(c.sess.key, uint16(p.ID), digest(r.topic, p.Payload, p.Later))
 	}
 	if err := op.submit(); err != nil {
 		op.undo()
@@ -282,6 +310,9 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 			return storeError(err)
 		}
 		return c.refusePublish(t, p, code)
+	}
+	if c.large != nil {
+		c.large.taken = t.out.body != nil
 	}
 	if op.hold {
 		c.sess.fault("in.hold.submitted")
@@ -304,7 +335,7 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 		op.offerAll(t, false)
 	} else {
 		c.sess.mu.Lock()
-		c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload), stored: c.sess.durable()})
+		c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload, p.Later), stored: c.sess.durable()})
 		c.sess.mu.Unlock()
 	}
 	op.launched(t)
@@ -360,7 +391,7 @@ func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, r *route, op *pubOp) erro
 		}
 		op.msg = t.out.keep()
 		s.mu.Lock()
-		s.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload)})
+		s.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload, p.Later)})
 		s.mu.Unlock()
 		in.count(1)
 		in.enqueue(op)
@@ -375,7 +406,7 @@ func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, r *route, op *pubOp) erro
 	case p.QoS == 2:
 		in.count(1) // until PUBREL
 		s.mu.Lock()
-		s.holdLocked(p.ID, hold{state: holdDone, digest: digest(r.topic, p.Payload)})
+		s.holdLocked(p.ID, hold{state: holdDone, digest: digest(r.topic, p.Payload, p.Later)})
 		c.answerLocked(t, mqtt.PUBREC, p.ID, c.success(2, r))
 		s.mu.Unlock()
 	case p.QoS == 1 && in.idle(mqtt.PUBACK):
@@ -421,6 +452,14 @@ func (s *session) holdLocked(pid mqtt.PacketID, h hold) {
 	s.holds[pid] = h
 }
 
+// held says whether the packet id is held by this very message.
+func (c *conn) held(p *mqtt.Publish, name string) bool {
+	c.sess.mu.Lock()
+	defer c.sess.mu.Unlock()
+	h, held := c.sess.holds[p.ID]
+	return held && (p.Dup || h.digest == digest(name, p.Payload, p.Later) || h.state != holdDone)
+}
+
 // repeated handles a PUBLISH under a packet id that is held: a repeat is
 // answered as the original is, and not routed again [MQTT-4.3.3-10]. A message
 // with DUP=0 and other content is new: the client has lost its memory.
@@ -432,7 +471,7 @@ func (c *conn) repeated(t *turn, p *mqtt.Publish, name string) (done bool, err e
 		s.mu.Unlock()
 		return false, nil
 	}
-	if !p.Dup && h.digest != digest(name, p.Payload) && h.state == holdDone {
+	if !p.Dup && h.digest != digest(name, p.Payload, p.Later) && h.state == holdDone {
 		// The new message's hold replaces this one, in the store too.
 		delete(s.holds, p.ID)
 		s.mu.Unlock()

@@ -110,6 +110,7 @@ func (b *Broker) Link(o LinkOptions) (*Link, error) {
 	l := &Link{b: b, opts: o, wake: make(chan struct{}, 1), parts: make([]linkPart, len(o.Parts))}
 	c := &conn{b: b, client: &Client{ID: o.ClientID, Username: "", Version: mqtt.V5, Local: true}}
 	last := b.store.LastID()
+	b.loadFlights(o.ClientID)
 	t := b.takeTurn()
 	defer b.giveTurn(t)
 	var batch store.Batch

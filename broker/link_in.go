@@ -50,7 +50,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 	default:
 		op.kind, op.hold = mqtt.PUBREC, true
 		s.fault("in.publish.received")
-		sum := digest(p.Topic, p.Payload)
+		sum := digest(p.Topic, p.Payload, 0)
 		s.mu.Lock()
 		if h, held := s.holds[pid]; held && (dup || h.digest == sum || h.state != holdDone) {
 			op.hold = false

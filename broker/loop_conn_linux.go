@@ -21,6 +21,7 @@ type tcpConn struct {
 	writing bool // someone is in write(2)
 	again   bool // there is more to write when that returns
 	blocked bool // waits for EPOLLOUT
+	starved bool // waits for a part of a payload to be read
 	closed  bool // the descriptor is closed, or will be when writing ends
 	ending  bool // shut for writing once the outbox is empty
 	rest    *outbox

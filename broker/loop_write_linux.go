@@ -32,7 +32,7 @@ func (c *tcpConn) flush() {
 		c.unlock()
 		return
 	}
-	for !c.blocked && !c.closed {
+	for !c.blocked && !c.closed && !c.starved {
 		if c.rest == nil {
 			if c.over != nil {
 				c.sealLocked()
@@ -43,12 +43,16 @@ func (c *tcpConn) flush() {
 				break // closed meanwhile
 			}
 			if c.rest == nil {
-				if c.ending {
+				if c.ending && !c.starved {
 					c.ending = false
 					syscall.Shutdown(int(c.fd), syscall.SHUT_WR)
 				}
 				break
 			}
+		}
+		if r := c.rest.lacks(c.skip); r != nil {
+			c.fetchLocked(r)
+			break
 		}
 		c.writing, c.again = true, false
 		o, skip := c.rest, c.skip
@@ -79,6 +83,33 @@ func (c *tcpConn) flush() {
 		}
 	}
 	c.unlock()
+}
+
+// fetchLocked has the next part of a payload read, which may wait for the disk,
+// and goes on with writing then.
+func (c *tcpConn) fetchLocked(r *bodyRead) {
+	c.starved = true
+	c.b.background.run(func() {
+		err := r.read()
+		c.lock()
+		c.starved = err != nil
+		c.unlock()
+		if err != nil {
+			c.post(func(t *turn) { c.conn.unreadable(t, r, err) })
+			return
+		}
+		c.flush()
+		if c.wantsDrain() {
+			c.post(c.conn.drained)
+		}
+	})
+}
+
+// wantsDrain says whether something waits for room that there may be now.
+func (c *tcpConn) wantsDrain() bool {
+	c.lock()
+	defer c.unlock()
+	return c.wantDrain && !c.blocked && !c.starved
 }
 
 func writeOutbox(fd int, o *outbox, skip int) (int, syscall.Errno) {

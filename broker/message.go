@@ -13,10 +13,11 @@ import (
 // routed and shared by everyone who needs it.
 type message struct {
 	mqtt.Message
-	expires   int64  // ms on the broker's clock; 0: never
-	at        int64  // when it was published, on the same clock
-	publisher string // client id
-	source    string // of a retained message: who may have published it, see sourceOf
+	expires   int64       // ms on the broker's clock; 0: never
+	at        int64       // when it was published, on the same clock
+	publisher string      // client id
+	body      *store.Body // the payload, when it is in the store; Later says how long it is
+	source    string      // of a retained message: who may have published it, see sourceOf
 }
 
 // Options of a queued delivery, as store.Recipient.Options keeps them.
@@ -26,14 +27,34 @@ const (
 	optReplay                   // is a retained message replayed for a subscription
 )
 
+// size is how long the payload is, wherever it is.
+func (m *message) size() int { return len(m.Payload) + m.Later }
+
 // expired says whether the message's life is over at now.
 func (m *message) expired(now int64) bool { return m.expires != 0 && now >= m.expires }
 
-// own returns a message that aliases no one's buffer.
-func own(v *mqtt.Message, topic string) mqtt.Message {
+// whole returns the message with its payload in memory; nil when it cannot be read.
+func (m *message) whole() *message {
+	if m.body == nil {
+		return m
+	}
+	read := store.Message{Body: m.body}
+	if read.Load() != nil {
+		return nil
+	}
+	w := *m
+	w.Payload, w.Later, w.body = read.Payload, 0, nil
+	return &w
+}
+
+// own returns a message that aliases no one's buffer; the payload is in one of
+// ours already when ours is set.
+func own(v *mqtt.Message, topic string, ours bool) mqtt.Message {
 	m := *v
 	m.Topic = topic
-	m.Payload = bytes.Clone(v.Payload)
+	if !ours {
+		m.Payload = bytes.Clone(v.Payload)
+	}
 	if v.Properties != nil {
 		p := *v.Properties
 		p.ContentType = strings.Clone(p.ContentType)
@@ -54,7 +75,7 @@ func own(v *mqtt.Message, topic string) mqtt.Message {
 // toStore is the message as the store keeps it.
 func (m *message) toStore(class store.Class) *store.Message {
 	s := &store.Message{
-		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
+		Topic: m.Topic, Payload: m.Payload, Body: m.body, QoS: byte(m.QoS), Retain: m.Retain,
 		Class: class, Time: m.at, Expires: m.expires, Publisher: m.publisher,
 	}
 	if m.source != "" {
@@ -68,7 +89,8 @@ func (m *message) toStore(class store.Class) *store.Message {
 
 // fromStore is the inverse of toStore.
 func fromStore(s *store.Message) *message {
-	m := &message{expires: s.Expires, at: s.Time}
+	m := &message{expires: s.Expires, at: s.Time, body: s.Body}
+	m.Later = s.Body.Len()
 	m.publisher, m.source, _ = strings.Cut(s.Publisher, sourceMark)
 	m.Topic, m.Payload, m.QoS, m.Retain = s.Topic, s.Payload, mqtt.QoS(s.QoS), s.Retain
 	// What does not parse was not written by us: the message is worth more than
@@ -77,11 +99,20 @@ func fromStore(s *store.Message) *message {
 	return m
 }
 
+// ownFrom is the payload size from which memory is shared with the packet it came
+// in: below, a copy costs less than the packets that would be kept with it.
+const ownFrom = 128 << 10
+
+// digestBytes is how much of a payload goes into its digest.
+const digestBytes = 1024
+
 // digest tells two messages under one packet id apart; it survives restarts.
 // FNV-1a over the topic, the length and the first bytes of the payload, eight
 // bytes at a step; the shift brings the high bits down, where the next step's
 // multiplication spreads them.
-func digest(topic string, payload []byte) uint64 {
+//
+// later is how much of the payload is not in payload.
+func digest(topic string, payload []byte, later int) uint64 {
 	h := uint64(14695981039346656037)
 	step := func(v uint64) {
 		h = (h ^ v) * 1099511628211
@@ -90,8 +121,8 @@ func digest(topic string, payload []byte) uint64 {
 	for i := range len(topic) {
 		step(uint64(topic[i]))
 	}
-	step(uint64(len(payload)))
-	rest := payload[:min(len(payload), 1024)]
+	step(uint64(len(payload) + later))
+	rest := payload[:min(len(payload), digestBytes)]
 	for ; len(rest) >= 8; rest = rest[8:] {
 		step(binary.LittleEndian.Uint64(rest))
 	}
@@ -112,6 +143,8 @@ type outgoing struct {
 	expires   int64
 	at        int64
 	publisher string
+	body      *store.Body
+	ours      bool // view is in memory that nobody will write to again
 	source    string
 	topic     string // owned by nobody's buffer
 
@@ -128,20 +161,20 @@ type outgoing struct {
 func (o *outgoing) set(view mqtt.Message, topic, publisher string, at, expires int64) {
 	o.view, o.topic, o.publisher, o.source, o.at, o.expires = view, topic, publisher, "", at, expires
 	o.view.Topic = topic
-	o.owned, o.f3, o.f5 = nil, nil, nil
+	o.owned, o.body, o.ours, o.f3, o.f5 = nil, nil, false, nil, nil
 	o.mountedFor = 0
 }
 
 // setOwned begins a message that is already kept.
 func (o *outgoing) setOwned(m *message) {
 	o.set(m.Message, m.Topic, m.publisher, m.at, m.expires)
-	o.source, o.owned = m.source, m
+	o.source, o.owned, o.body = m.source, m, m.body
 }
 
 // keep returns the message for those who keep it.
 func (o *outgoing) keep() *message {
 	if o.owned == nil {
-		o.owned = &message{Message: own(&o.view, o.topic), expires: o.expires, at: o.at, publisher: o.publisher, source: o.source}
+		o.owned = &message{Message: own(&o.view, o.topic, o.ours && len(o.view.Payload) >= ownFrom), expires: o.expires, at: o.at, publisher: o.publisher, body: o.body, source: o.source}
 		// Large payloads in outboxes refer to the copy from now on.
 		o.view = o.owned.Message
 		o.f3, o.f5, o.mountedFor = nil, nil, 0

@@ -60,7 +60,7 @@ func (b *Broker) offer(t *turn, op *pubOp, rc *recipient) {
 		}
 		d := &f.flight[i]
 		d.state, d.id, d.msg = published, rc.id, op.msg
-		f.bytes += len(op.msg.Payload)
+		f.bytes += op.msg.size()
 		s.sendIdleLocked(t)
 	}
 	start = s.wantsRefillLocked()

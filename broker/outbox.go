@@ -25,6 +25,14 @@ type outbox struct {
 type payloadRef struct {
 	at      int
 	payload []byte
+	body    *bodyRead // instead of payload: it is read as it is written
+}
+
+func (r *payloadRef) len() int {
+	if r.body != nil {
+		return r.body.body.Len()
+	}
+	return len(r.payload)
 }
 
 var outboxes = sync.Pool{New: func() any { return &outbox{buf: make([]byte, 0, 2<<10)} }}
@@ -47,15 +55,25 @@ func (o *outbox) publish(f *mqtt.Frame, h mqtt.Header, share bool) (n int) {
 		n = len(o.buf) - before
 	} else {
 		o.buf = f.AppendHead(o.buf, h)
-		o.refs = append(o.refs, payloadRef{len(o.buf), f.Payload()})
+		o.refs = append(o.refs, payloadRef{at: len(o.buf), payload: f.Payload()})
 		n = len(o.buf) - before + len(f.Payload())
 	}
 	o.size += n
 	return n
 }
 
+// publishBody is publish for a payload that is in the store.
+func (o *outbox) publishBody(f *mqtt.Frame, h mqtt.Header, r *bodyRead) (n int) {
+	before := len(o.buf)
+	o.buf = f.AppendHead(o.buf, h)
+	o.refs = append(o.refs, payloadRef{at: len(o.buf), body: r})
+	n = len(o.buf) - before + r.body.Len()
+	o.size += n
+	return n
+}
+
 // pieces appends to dst what is left to write when the first skip bytes are
-// gone, at most max pieces.
+// gone, at most max pieces and nothing that has to be read first, see lacks.
 func (o *outbox) pieces(dst [][]byte, skip, max int) [][]byte {
 	add := func(p []byte) {
 		if skip >= len(p) {
@@ -70,8 +88,22 @@ func (o *outbox) pieces(dst [][]byte, skip, max int) [][]byte {
 	at := 0
 	for _, r := range o.refs {
 		add(o.buf[at:r.at])
-		add(r.payload)
 		at = r.at
+		if r.body == nil {
+			add(r.payload)
+			continue
+		}
+		if n := r.body.body.Len(); skip >= n {
+			skip -= n
+			continue
+		}
+		if skip -= r.body.off; skip < 0 || skip >= len(r.body.have) {
+			return dst
+		}
+		add(r.body.have)
+		if r.body.off+len(r.body.have) < r.body.body.Len() {
+			return dst
+		}
 	}
 	add(o.buf[at:])
 	return dst

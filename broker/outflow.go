@@ -133,7 +133,7 @@ func (f *outflow) findLocked(pid mqtt.PacketID) int {
 // addLocked puts a delivery in flight.
 func (f *outflow) addLocked(d *delivery) {
 	if d.msg != nil {
-		f.bytes += len(d.msg.Payload)
+		f.bytes += d.msg.size()
 	}
 	if d.live {
 		f.live++
@@ -159,7 +159,7 @@ func (f *outflow) dropLocked(i int) {
 		f.live--
 	}
 	if d.msg != nil {
-		f.bytes -= len(d.msg.Payload)
+		f.bytes -= d.msg.size()
 	}
 	if i == 0 {
 		f.flight[0] = delivery{}
@@ -194,7 +194,7 @@ func (f *outflow) emptyLocked() {
 func (f *outflow) forgetMessageLocked(d *delivery) {
 	if d.msg != nil {
 		f.goneLocked(d)
-		f.bytes -= len(d.msg.Payload)
+		f.bytes -= d.msg.size()
 		d.msg = nil
 	}
 	d.ids = nil
@@ -221,7 +221,13 @@ func (f *outflow) hasLocked(id store.MessageID) bool {
 // [MQTT-3.1.2-25]: it must not be sent, and counts as delivered.
 func (s *session) sendLocked(t *turn, o *outgoing, d *delivery) bool {
 	if s.link != nil {
-		if !s.link.pushLocked(o.keep(), d, t.now) {
+		m := o.keep()
+		if m.body != nil { // was in flight on a connection that a link has taken over from
+			if m = m.whole(); m == nil {
+				return false
+			}
+		}
+		if !s.link.pushLocked(m, d, t.now) {
 			return false
 		}
 		d.tried = true
@@ -251,11 +257,15 @@ func (s *session) sendLocked(t *turn, o *outgoing, d *delivery) bool {
 	if c.out == nil {
 		c.out = outboxes.Get().(*outbox)
 	}
-	n = c.out.publish(f, h, o.owned != nil)
+	if o.body != nil {
+		n = c.out.publishBody(f, h, &bodyRead{body: o.body, key: s.key, id: d.id})
+	} else {
+		n = c.out.publish(f, h, o.owned != nil)
+	}
 	d.tried = true
 	c.waiting += n
 	t.pending += n
-	t.counts.publishOut(n, len(o.view.Payload))
+	t.counts.publishOut(n, len(o.view.Payload)+o.view.Later)
 	t.touch(c)
 	if d.qos == 2 {
 		s.faultSent(t, "out.publish.sent")

@@ -13,8 +13,14 @@ import (
 type overlay struct {
 	base  *baseConn
 	stack net.Conn
-	ended bool // guarded by the session's mutex: the stack has said good-bye
+	// Guarded by the session's mutex.
+	ended bool    // the stack has said good-bye
+	plain *outbox // what is being sealed
+	skip  int     // bytes of plain that are
 }
+
+// sealAtOnce bounds what is sealed before it is written.
+const sealAtOnce = 256 << 10
 
 // take reads what MQTT is to have, like read(2). The loop calls it.
 func (c *tcpConn) take(p []byte, t *turn) (int, syscall.Errno) {
@@ -47,40 +53,51 @@ func (c *tcpConn) take(p []byte, t *turn) (int, syscall.Errno) {
 // and puts it into c.rest. The lock is given up meanwhile: c.writing keeps
 // others out.
 func (c *tcpConn) sealLocked() {
-	o, bye := c.out, c.ending && c.out == nil && !c.over.ended
-	c.out = nil
-	if bye {
-		c.over.ended = true
+	v := c.over
+	if v.plain == nil {
+		v.plain, v.skip, c.out = c.out, 0, nil
 	}
-	if o == nil && !bye && !c.over.base.pending() {
+	o, skip, bye := v.plain, v.skip, c.ending && v.plain == nil && !v.ended
+	if bye {
+		v.ended = true
+	}
+	if o == nil && !bye && !v.base.pending() {
 		return
+	}
+	if o != nil {
+		if r := o.lacks(skip); r != nil && !v.base.pending() {
+			c.fetchLocked(r)
+			return
+		}
 	}
 	c.writing = true
 	c.unlock()
-	plain := 0
+	n := 0
 	if o != nil {
-		plain = o.size
-		if len(o.refs) == 0 {
-			c.over.stack.Write(o.buf)
-		} else {
-			for _, p := range o.pieces(nil, 0, 2*len(o.refs)+1) {
-				c.over.stack.Write(p)
+		for _, p := range o.pieces(nil, skip, maxPieces) {
+			p = p[:min(len(p), sealAtOnce-n)]
+			v.stack.Write(p)
+			if n += len(p); n == sealAtOnce {
+				break
 			}
 		}
-		o.free()
 	}
 	if bye {
-		if half, ok := c.over.stack.(interface{ CloseWrite() error }); ok {
+		if half, ok := v.stack.(interface{ CloseWrite() error }); ok {
 			half.CloseWrite()
 		}
 	}
-	sealed := c.over.base.take()
+	sealed := v.base.take()
 	c.lock()
 	c.writing = false
 	if sealed != nil {
 		c.waiting += sealed.size
 	}
-	c.waiting -= plain
+	c.waiting -= n
+	if v.skip += n; o != nil && v.skip >= o.size {
+		v.plain = nil
+		o.free()
+	}
 	if c.closed {
 		syscall.Close(int(c.fd))
 		if sealed != nil {

@@ -30,6 +30,9 @@ type pubOp struct {
 	joins []*pubOp    // repeats that are answered with this one
 	done  func(error) // inside the process
 
+	large   *largeIn // whose payload portion is a part of
+	portion []byte
+
 	saves   *session // whose saved the receipt leads to; removed goes with it
 	removed []string
 
@@ -73,6 +76,7 @@ func (op *pubOp) reset() {
 	op.route, op.msg, op.joins, op.done, op.fn, op.err = nil, nil, nil, nil, nil, nil
 	op.hold, op.late, op.ready = false, false, false
 	op.saves, op.removed = nil, nil
+	op.large, op.portion = nil, nil
 }
 
 // submit hands the op to the store. On an error nothing has happened; otherwise

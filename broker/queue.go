@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+
 	"gatewayd/mqtt"
 	"gatewayd/store"
 )
@@ -103,7 +105,7 @@ func (b *Broker) refill(s *session) bool {
 	}
 	f.acked = kept
 	f.lowered, f.refill = false, false
-	key, cursor, client := s.key, f.cursor, s.client
+	key, cursor, client, link := s.key, f.cursor, s.client, s.link != nil
 	// Past what is in flight, too: that may stand between the cursor and the
 	// next.
 	limit := int(s.window) + s.aheadLocked()
@@ -111,6 +113,14 @@ func (b *Broker) refill(s *session) bool {
 
 	items, err := b.store.Queue(nil, key, cursor, limit, refillBytes)
 	if err != nil {
+		b.log.Error("queue cannot be read", "client", s.id, "err", err)
+		s.mu.Lock()
+		f.refill = false
+		return s.stopRefillLocked()
+	}
+	if err := s.loadItems(items, link); errors.Is(err, store.ErrGone) {
+		return true // it is not in the queue any more
+	} else if err != nil {
 		b.log.Error("queue cannot be read", "client", s.id, "err", err)
 		s.mu.Lock()
 		f.refill = false
@@ -245,6 +255,21 @@ func (s *session) skipLocked(t *turn, id store.MessageID) {
 	t.done.Done(s.key, id)
 	s.flow.acked = append(s.flow.acked, ackedDelivery{id: id})
 	t.doneRefs = append(t.doneRefs, doneRef{s, id})
+}
+
+// loadItems reads the large messages that are needed in one piece: a link hands
+// its messages on, and one of QoS 0 is done with before it is written.
+func (s *session) loadItems(items []store.Queued, link bool) error {
+	for i := range items {
+		if !link && items[i].QoS > 0 {
+			continue
+		}
+		if err := items[i].Message.Load(); err != nil {
+			s.b.store.Lose(s.key, items[i].ID, err)
+			return err
+		}
+	}
+	return nil
 }
 
 // deniedItems asks whether the client may still receive what waits for it.

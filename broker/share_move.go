@@ -156,6 +156,9 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 			if ok {
 				// A member that ends with its connection: it takes the message over
 				// from the store.
+				if q.Message.Load() != nil {
+					continue
+				}
 				if pid, claimed := b.claim(s, q.ID); claimed {
 					t := b.takeTurn()
 					t.out.setOwned(fromStore(q.Message))

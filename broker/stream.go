@@ -228,9 +228,21 @@ func (s *stream) writeOutbox(o *outbox) error {
 		_, err := s.nc.Write(o.buf)
 		return err
 	}
-	pieces := net.Buffers(o.pieces(nil, 0, 2*len(o.refs)+1))
-	_, err := pieces.WriteTo(s.nc)
-	return err
+	for skip := 0; skip < o.size; {
+		if r := o.lacks(skip); r != nil {
+			if err := r.read(); err != nil {
+				s.post(func(t *turn) { s.conn.unreadable(t, r, err) })
+				return err
+			}
+		}
+		pieces := net.Buffers(o.pieces(nil, skip, 2*len(o.refs)+1))
+		n, err := pieces.WriteTo(s.nc)
+		if err != nil {
+			return err
+		}
+		skip += int(n)
+	}
+	return nil
 }
 
 // closeWrite tells the peer that nothing more comes.

@@ -21,7 +21,7 @@ type will struct {
 // willOf clones the will of a CONNECT.
 func (c *conn) willOf(p *mqtt.Will) *will {
 	w := &will{client: c.client, name: strings.Clone(p.Topic)}
-	w.m = own(&mqtt.Message{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties.Travelling()}, c.set.MountPoint+p.Topic)
+	w.m = own(&mqtt.Message{Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: p.Properties.Travelling()}, c.set.MountPoint+p.Topic, false)
 	if p.Properties != nil {
 		w.delay = p.Properties.WillDelay
 		w.life = p.Properties.MessageExpiry

@@ -8,6 +8,7 @@ type Frame struct {
 	topic   string
 	props   []byte // travelling properties in wire form, 5.0 only
 	payload []byte
+	later   int // bytes of payload that are written behind it
 	v5      bool
 }
 
@@ -37,7 +38,7 @@ func NewFrame(m *Message, v Version) *Frame {
 // Set makes f the frame of m for receivers of version v: NewFrame for a Frame
 // that is part of something larger.
 func (f *Frame) Set(m *Message, v Version) {
-	*f = Frame{topic: m.Topic, payload: m.Payload, v5: v == V5}
+	*f = Frame{topic: m.Topic, payload: m.Payload, later: m.Later, v5: v == V5}
 	if f.v5 && m.Properties != nil {
 		f.props = m.Properties.append(make([]byte, 0, m.Properties.size()))
 	}
@@ -51,7 +52,7 @@ func (f *Frame) Topic() string { return f.topic }
 
 // sizes returns the remaining length and, for 5.0, the property length.
 func (f *Frame) sizes(h *Header) (remaining, props int) {
-	remaining = 2 + len(f.payload)
+	remaining = 2 + len(f.payload) + f.later
 	if h.QoS > 0 {
 		remaining += 2
 	}

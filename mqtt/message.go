@@ -5,6 +5,7 @@ package mqtt
 type Message struct {
 	Topic      string
 	Payload    []byte
+	Later      int // bytes of payload that are not in Payload: whoever writes the message has them
 	QoS        QoS
 	Retain     bool
 	Properties *PublishProperties // nil when there are none

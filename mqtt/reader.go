@@ -213,13 +213,18 @@ func Length(b []byte) int {
 // open checks the fixed header of the packet b, which must be exactly one
 // packet of type t, and returns a reader of its body and the header's flags.
 func open(v Version, t PacketType, b []byte) (r reader, flags byte) {
+	return openPart(v, t, b, len(b))
+}
+
+// openPart is open for a packet of which b may be the beginning only.
+func openPart(v Version, t PacketType, b []byte, total int) (r reader, flags byte) {
 	if len(b) < 2 || TypeOf(b[0]) != t {
 		r.fail(malformed("not a " + t.String()))
 		return r, 0
 	}
 	n, k := varint(b[1:])
 	switch {
-	case k <= 0 || len(b) != 1+k+int(n):
+	case k <= 0 || total != 1+k+int(n):
 		r.fail(malformed("remaining length does not fit the packet"))
 		return r, 0
 	case k > 1 && b[k] == 0 && v == V5:

@@ -42,6 +42,8 @@ const (
 	opPut
 	opPutLazy
 	opDelete
+	opPart
+	opDropParts
 )
 
 // op is one operation other than a message.
@@ -63,6 +65,7 @@ type pendingMessage struct {
 	from, to int32 // its recipients
 	live     int32 // recipients that still need it
 	size     uint32
+	held     uint32 // of size, what is in memory until it is written
 }
 
 type pendingRecipient struct {
@@ -218,8 +221,8 @@ func (b *Batch) AddMessage(m *Message, to []Recipient) (i int) {
 		sub.rcpt = append(sub.rcpt, r)
 	}
 	size := m.size()
-	sub.msgs = append(sub.msgs, pendingMessage{msg: m, from: from, to: int32(len(sub.rcpt)), size: uint32(size)})
-	sub.bytes += size
+	sub.msgs = append(sub.msgs, pendingMessage{msg: m, from: from, to: int32(len(sub.rcpt)), size: uint32(size), held: uint32(size - m.Body.Len())})
+	sub.bytes += size - m.Body.Len()
 	sub.entries += len(to) + 1
 	return len(sub.msgs) - 1
 }

@@ -28,6 +28,9 @@ func (s *Store) Check() error {
 			k.leaving[ch.group] = true
 		}
 	}
+	for id := range s.streams {
+		k.leaving[id] = true
+	}
 	if err := k.read(); err != nil {
 		return err
 	}
@@ -196,6 +199,16 @@ func (k *checker) readState() error {
 			k.fail("retained messages, record %x: %w", key[len(prefixTopics):], errCorrupt)
 		}
 		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = eachParts(k.be, func(gid, id uint64) {
+		if k.chunked[gid] || k.leaving[gid] {
+			k.chunked[id] = true
+		} else {
+			k.fail("parts of group %d, which does not exist", gid)
+		}
 	})
 	if err != nil {
 		return err

@@ -8,7 +8,9 @@ import (
 
 // A payload too large for a group lies in parts of one record each, written
 // before the transaction that refers to them and deleted after the one that
-// ends it. What a crash leaves between is swept when the store is opened.
+// ends it. What a crash leaves between is swept when the store is opened. They
+// lie under the group's id, or, when they came as a Stream, under the one that the
+// group's p/ record names.
 
 func appendChunkKey(dst []byte, id uint64, part int) []byte {
 	return binary.BigEndian.AppendUint32(appendKey(dst, prefixGroup, id), uint32(part))
@@ -37,8 +39,12 @@ func (s *Store) writeChunks(id uint64, payload []byte) (parts uint32, err error)
 	return parts, nil
 }
 
-// readChunks puts a payload together again.
-func readChunks(be backend, id uint64, r *messageRecord) ([]byte, error) {
+// readChunks puts the payload of a group's one body together again.
+func readChunks(be backend, gid uint64, r *messageRecord) ([]byte, error) {
+	id, err := partsID(be, gid)
+	if err != nil {
+		return nil, err
+	}
 	payload := make([]byte, 0, r.Size)
 	var key []byte
 	for part := range int(r.Chunks) {
@@ -48,26 +54,11 @@ func readChunks(be backend, id uint64, r *messageRecord) ([]byte, error) {
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("store: part %d of message %d: %w", part, id, err)
+			return nil, fmt.Errorf("store: part %d of message %d: %w", part, gid, err)
 		}
 	}
 	if len(payload) != int(r.Size) {
-		return nil, fmt.Errorf("store: message %d has %d bytes instead of %d: %w", id, len(payload), r.Size, errCorrupt)
+		return nil, fmt.Errorf("store: message %d has %d bytes instead of %d: %w", gid, len(payload), r.Size, errCorrupt)
 	}
 	return payload, nil
-}
-
-func (s *Store) deleteChunks(id uint64) error {
-	var w writes
-	err := s.be.scan(appendKey(nil, prefixGroup, id), nil, true, func(key, _ []byte, _ int) error {
-		if isPart(key) {
-			w.delete(slices.Clone(key))
-		}
-		return nil
-	})
-	if err != nil || len(w.list) == 0 {
-		return err
-	}
-	s.meter.wrote(&w)
-	return s.be.write(&w)
 }

@@ -56,7 +56,7 @@ func (s *Store) dropLocked(p pendRef) bool {
 	}
 	sub := p.sub
 	sub.live--
-	size := int(m.size)
+	size := int(m.held)
 	sub.bytes -= size
 	if sub.seq <= s.cutSeq || sub.due == 0 {
 		return true // not among those that wait
@@ -204,7 +204,7 @@ func (s *Store) keepInMemoryLocked(sub *submission, m *pendingMessage, id Messag
 			s.sentLocked(ss, id, now)
 		}
 	}
-	sub.bytes -= int(m.size)
+	sub.bytes -= int(m.held)
 }
 
 // waitSlack is how much longer than usual an acknowledgement is waited for. A

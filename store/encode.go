@@ -39,6 +39,10 @@ func (s *Store) encodeOps(c *cut, sub *submission) error {
 			s.applyHold(c, o)
 		case opPut:
 			w.put([]byte(prefixValue+o.key), nonNil(o.value))
+		case opPart:
+			w.put([]byte(o.key), o.value)
+		case opDropParts:
+			c.chunks = append(c.chunks, uint64(o.id))
 		case opDelete:
 			w.delete([]byte(prefixValue + o.key))
 		}

@@ -55,6 +55,7 @@ type repair struct {
 func (s *Store) failLocked(c *cut, err error) {
 	s.state, s.failure = stateFailed, err
 	s.opts.Log.Error("the store cannot write", "err", err)
+	clear(s.streams) // of their parts some may be missing
 	r := &repair{holds: make(map[SessionID][]hold), upto: s.publishedMessage}
 	for i := range c.built {
 		b := &c.built[i]

@@ -12,6 +12,7 @@ import (
 //	g/group part      a part of a body too large for a group
 //	h/session         QoS 2 inbound     i/session         QoS 2 outbound
 //	m/…               what the store knows of itself
+//	p/group           the parts of its one body, when they came before it
 //	q/session group   what of that group this session still needs
 //	r/topic           retained message in parts
 //	s/session         session           u/session filter  subscription
@@ -27,6 +28,7 @@ const (
 	prefixHold         = "h/"
 	prefixFlight       = "i/"
 	prefixMeta         = "m/"
+	prefixParts        = "p/"
 	prefixQueue        = "q/"
 	prefixRetained     = "r/"
 	prefixSession      = "s/"
@@ -54,6 +56,8 @@ func appendKey(dst []byte, prefix string, ids ...uint64) []byte {
 	}
 	return dst
 }
+
+func appendID(dst []byte, id uint64) []byte { return binary.BigEndian.AppendUint64(dst, id) }
 
 func appendKeyText(dst []byte, text string) []byte {
 	if len(text) <= maxKeyText {

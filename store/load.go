@@ -145,7 +145,7 @@ func (s *Store) queued(id SessionID, m MessageID) (Queued, error) {
 		if len(items) == 0 || items[0].id != m {
 			return Queued{}, errNotFound
 		}
-		q, err := readItems(be, nil, items)
+		q, err := s.readItems(be, nil, items)
 		if err != nil {
 			return Queued{}, err
 		}

@@ -24,6 +24,7 @@ const (
 type Message struct {
 	Topic      string
 	Payload    []byte
+	Body       *Body  // the payload, when it is in the store and not in memory; Payload is empty then
 	Properties []byte // opaque to the store
 	QoS        byte
 	Retain     bool
@@ -35,8 +36,11 @@ type Message struct {
 
 // size is what a message counts for in every bound of the store, in bytes.
 func (m *Message) size() int {
-	return len(m.Topic) + len(m.Payload) + len(m.Properties) + len(m.Publisher) + messageOverhead
+	return len(m.Topic) + m.Len() + len(m.Properties) + len(m.Publisher) + messageOverhead
 }
+
+// Len is the payload's length, wherever it is.
+func (m *Message) Len() int { return len(m.Payload) + m.Body.Len() }
 
 // messageOverhead stands for a message's fixed fields and index entries.
 const messageOverhead = 24

@@ -306,7 +306,7 @@ func (m *model) compare(t *testing.T, s *Store) {
 		var got []MessageID
 		for _, q := range page {
 			got = append(got, q.ID)
-			if string(q.Message.Payload) != m.payloads[q.ID] {
+			if err := q.Message.Load(); err != nil || string(q.Message.Payload) != m.payloads[q.ID] {
 				t.Fatalf("message %d has another payload", q.ID)
 			}
 		}
@@ -334,7 +334,7 @@ func (m *model) compareLoaded(t *testing.T, s *Store) {
 		},
 		Flight: func(id SessionID, f Flight) error {
 			flights[id] = append(flights[id], flight{pid: f.PacketID, released: f.Released, id: f.ID})
-			if !f.Released && string(f.Message.Payload) != m.payloads[f.ID] {
+			if !f.Released && (f.Message.Load() != nil || string(f.Message.Payload) != m.payloads[f.ID]) {
 				t.Errorf("flight %d has another message", f.PacketID)
 			}
 			return nil

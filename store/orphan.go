@@ -18,6 +18,10 @@ const (
 // between its looks; it ends early with ctx.
 func (s *Store) sweepOrphans(ctx context.Context, pause time.Duration) error {
 	start := []byte(prefixGroup)
+	named, err := s.sweepParts()
+	if err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		be := s.be
@@ -51,7 +55,7 @@ func (s *Store) sweepOrphans(ctx context.Context, pause time.Duration) error {
 		for _, f := range page {
 			_, owned := s.groups[f.id]
 			switch {
-			case owned || f.id >= s.bound || f.part && s.retainsLocked(f.id):
+			case owned || f.id >= s.bound || f.part && (named[f.id] || s.retainsLocked(f.id)):
 			case !f.part:
 				s.deadBytes += int64(f.size)
 				s.chores = append(s.chores, chore{kind: choreGroup, group: f.id, at: now})
@@ -68,6 +72,32 @@ func (s *Store) sweepOrphans(ctx context.Context, pause time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// sweepParts reads which ids a p/ record names, and has those of groups that are
+// not there deleted.
+func (s *Store) sweepParts() (named map[uint64]bool, err error) {
+	s.mu.Lock()
+	be := s.be
+	done := s.orphansSwept
+	s.mu.Unlock()
+	if be == nil || done {
+		return nil, nil
+	}
+	var gids []uint64
+	named = make(map[uint64]bool)
+	err = eachParts(be, func(gid, id uint64) {
+		gids = append(gids, gid)
+		named[id] = true
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, gid := range gids {
+		if _, owned := s.groups[gid]; !owned && gid < s.bound {
+			s.chores = append(s.chores, chore{kind: choreChunks, group: gid, at: s.since()})
+		}
+	}
+	return named, err
 }
 
 // retainsLocked says whether the parts belong to a retained message that was

@@ -39,18 +39,27 @@ func (s *Store) packMessages(c *cut) error {
 		for i := range sub.msgs {
 			m := &sub.msgs[i]
 			if m.live == 0 || m.msg.Class == Memory {
+				if m.msg.Body != nil { // nobody needs it any more
+					c.chunks = append(c.chunks, m.msg.Body.id)
+				}
 				continue
 			}
 			id := sub.first + MessageID(i)
-			large := int(m.size) > s.tune.largeMessage
+			large := int(m.size) > s.tune.largeMessage || m.msg.Body != nil
 			if len(p.ids) > 0 && (large || len(p.bodies)+int(m.size)+12*len(p.ids) > s.tune.record) {
-				s.sealGroup(c, false)
+				s.sealGroup(c, 0)
 			}
 			if len(p.ids) == 0 {
 				p.gid = uint64(id)
 			}
 			rec := m.msg.record()
-			if large {
+			parted := 0
+			switch b := m.msg.Body; {
+			case b != nil:
+				rec.Chunks, rec.Size, parted = b.parts, uint32(b.size), b.size
+				c.full.put(appendKey(nil, prefixParts, p.gid), appendID(nil, b.id))
+			case large:
+				parted = len(rec.Payload)
 				var err error
 				if rec.Chunks, err = s.writeChunks(p.gid, rec.Payload); err != nil {
 					return err
@@ -66,12 +75,12 @@ func (s *Store) packMessages(c *cut) error {
 				}
 			}
 			if large {
-				s.sealGroup(c, true)
+				s.sealGroup(c, parted)
 			}
 		}
 	}
 	if len(p.ids) > 0 {
-		s.sealGroup(c, false)
+		s.sealGroup(c, 0)
 	}
 	return nil
 }
@@ -97,8 +106,8 @@ func (p *packer) add(r *pendingRecipient, id MessageID, m *pendingMessage) {
 }
 
 // sealGroup ends the group: its body record and its queue records join the
-// transaction.
-func (s *Store) sealGroup(c *cut, chunked bool) {
+// transaction. parted bytes of it lie in parts.
+func (s *Store) sealGroup(c *cut, parted int) {
 	p := &c.pack
 	body := bodyRecord{Version: recordVersion, IDs: p.ids, Ends: p.ends, Sum: crc32.Checksum(p.bodies, castagnoli), Bodies: p.bodies}
 	key := c.full.key(prefixGroup, p.gid)
@@ -107,20 +116,21 @@ func (s *Store) sealGroup(c *cut, chunked bool) {
 	value := c.full.arena[at:len(c.full.arena):len(c.full.arena)]
 	c.full.put(key, value)
 	upto := MessageID(p.gid + p.ids[len(p.ids)-1])
+	bytes := int32(len(value) + parted)
 	for _, ss := range p.touched {
 		q := ss.build
 		ss.build = nil
 		if q.forever {
 			q.expires = 0
 		}
-		rec := queueRecord{Version: recordVersion, Oldest: q.oldest, Newest: q.newest, Expires: q.expires, Body: int32(len(value)), Chunked: chunked, Entries: q.w.buf}
+		rec := queueRecord{Version: recordVersion, Oldest: q.oldest, Newest: q.newest, Expires: q.expires, Body: bytes, Chunked: parted > 0, Entries: q.w.buf}
 		v, _ := rec.MarshalMsg(make([]byte, 0, len(q.w.buf)+36))
 		c.full.put(c.full.key(prefixQueue, uint64(ss.id), p.gid), v)
 		c.built = append(c.built, built{
 			ss: ss, upto: upto,
 			g: qgroup{
 				gid: p.gid, rec: v[len(v)-len(q.w.buf) : len(v) : len(v)], n: int32(q.w.n), bytes: q.bytes,
-				oldest: q.oldest, newest: q.newest, expires: q.expires, body: int32(len(value)), chunked: chunked,
+				oldest: q.oldest, newest: q.newest, expires: q.expires, body: bytes, chunked: parted > 0,
 			},
 		})
 		q.w.prev.subs = nil

@@ -21,14 +21,20 @@ type queueItem struct {
 // submitted but uncommitted ones included, until limit messages or maxBytes
 // bytes are reached (at least one). It may read the disk: never call it on an
 // event loop or under a lock. What is handed out no longer counts against the
-// session's bound.
+// session's bound. A large message comes with a Body instead of its payload.
 func (s *Store) Queue(dst []Queued, id SessionID, after MessageID, limit, maxBytes int) ([]Queued, error) {
 	return s.readQueue(dst, id, after, limit, maxBytes, true)
 }
 
-// Peek is Queue for those who only look: what it returns goes on counting.
+// Peek is Queue for those who only look: what it returns goes on counting, and
+// has its payloads.
 func (s *Store) Peek(dst []Queued, id SessionID, after MessageID, limit, maxBytes int) ([]Queued, error) {
-	return s.readQueue(dst, id, after, limit, maxBytes, false)
+	n := len(dst)
+	dst, err := s.readQueue(dst, id, after, limit, maxBytes, false)
+	for i := n; i < len(dst) && err == nil; i++ {
+		err = dst[i].Message.Load()
+	}
+	return dst, err
 }
 
 func (s *Store) readQueue(dst []Queued, id SessionID, after MessageID, limit, maxBytes int, take bool) ([]Queued, error) {
@@ -54,7 +60,7 @@ func (s *Store) readQueue(dst []Queued, id SessionID, after MessageID, limit, ma
 		n := len(dst)
 		dst = slices.Grow(dst, len(items))
 		var err error
-		if dst, err = readItems(be, dst, items); err != nil {
+		if dst, err = s.readItems(be, dst, items); err != nil {
 			if !s.lose(id, err) {
 				return dst, err
 			}
@@ -109,6 +115,20 @@ func (s *Store) lose(id SessionID, err error) bool {
 	}
 	s.opts.Log.Error("queued messages are lost, their record is damaged", "session", uint64(id), "messages", len(be.items), "err", err)
 	return true
+}
+
+// Lose takes a message out of a session's queue whose parts are missing or
+// damaged, as Body.Part has found; another error changes nothing.
+func (s *Store) Lose(id SessionID, m MessageID, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !errors.Is(err, ErrGone) && !errors.Is(err, errCorrupt) {
+		return // it may be readable again
+	}
+	if ss := s.sessions[id]; ss != nil && s.state == stateOpen && s.removeLocked(ss, m, false, s.since()) {
+		s.meter.lost++
+		s.opts.Log.Error("a queued message is lost, its parts cannot be read", "session", uint64(id), "message", uint64(m), "err", err)
+	}
 }
 
 // loseUnread takes out of the queue what is still in it but has no body.
@@ -208,9 +228,10 @@ func (ss *session) page(after MessageID, limit, maxBytes int) []queueItem {
 	return items
 }
 
-// readItems reads the bodies, one record for as many as lie in it. What is no
-// longer there was done with meanwhile and is left out.
-func readItems(be backend, dst []Queued, items []queueItem) ([]Queued, error) {
+// readItems reads the bodies, one record for as many as lie in it; those in parts
+// stay where they are. What is no longer there was done with meanwhile and is left
+// out.
+func (s *Store) readItems(be backend, dst []Queued, items []queueItem) ([]Queued, error) {
 	var key []byte
 	for i := 0; i < len(items); {
 		it := &items[i]
@@ -253,12 +274,7 @@ func readItems(be backend, dst []Queued, items []queueItem) ([]Queued, error) {
 			return dst, &bodyError{items[i:j], err}
 		}
 		if chunked != nil { // alone in its group
-			chunked.Payload, err = readChunks(be, it.gid, &large)
-			if errors.Is(err, errNotFound) { // done with meanwhile
-				dst = dst[:len(dst)-1]
-			} else if err != nil {
-				return dst[:len(dst)-1], &bodyError{items[i:j], err}
-			}
+			chunked.Body = &Body{s: s, gid: it.gid, size: int(large.Size), parts: large.Chunks}
 		}
 		i = j
 	}

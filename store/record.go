@@ -9,8 +9,8 @@ import "fmt"
 const recordVersion = 1
 
 // formatVersion is the version of the whole store; a newer one is not opened.
-// Version 1 had a record for each retained message.
-const formatVersion = 2
+// Version 1 had a record for each retained message, version 2 no p/ records.
+const formatVersion = 3
 
 // flagTomb marks an entry of a retainedGroupRecord that deletes its topic's value.
 const flagTomb = 1 << 5
@@ -51,7 +51,8 @@ type subscriptionRecord struct {
 }
 
 // messageRecord is one message inside another record. A body too large for a
-// group lies in Chunks parts under its id, and Payload is empty.
+// group lies in Chunks parts under its group's id, or the one that p/ names, and
+// Payload is empty.
 //
 //msgp:tuple messageRecord
 type messageRecord struct {

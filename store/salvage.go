@@ -272,6 +272,8 @@ func wellFormed(key, value []byte) bool {
 	case prefixRetained:
 		var r retainedRecord
 		_, err = r.UnmarshalMsg(value)
+	case prefixParts:
+		return len(value) == 8
 	case prefixValue:
 	case prefixMeta:
 		if string(key) == keyIDs {

@@ -116,6 +116,8 @@ type Store struct {
 	orphansSwept   bool                // what a crash left was looked for
 	restoredChunks map[uint64]struct{} // parts of retained messages when it was opened
 
+	streams map[uint64]*Stream // payloads on their way, by the id of their parts
+
 	retained       retainedIndex     // the committer's own
 	retainedChunks map[string]uint64 // ids of chunked retained messages by key; the committer's own
 }

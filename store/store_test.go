@@ -104,6 +104,9 @@ func queue(t *testing.T, s *Store, id SessionID) (ids []MessageID, payloads []st
 				t.Fatalf("message %d after %d", q.ID, after)
 			}
 			after = q.ID
+			if err := q.Message.Load(); err != nil {
+				t.Fatal(err)
+			}
 			ids = append(ids, q.ID)
 			payloads = append(payloads, string(q.Message.Payload))
 		}

@@ -82,8 +82,9 @@ func (s *Store) admitLocked(sub *submission) error {
 		switch sub.ops[i].kind {
 		case opDone, opDeleteSession, opDeleteSubscription, opDeleteWill, opDeleteRetained,
 			opRelease, opReleased, opDonePacket, opDelete, opMark:
-		case opPut, opPutLazy, opPutRetained:
+		case opPut, opPutLazy, opPutRetained, opPart:
 			adds, frees = true, false
+		case opDropParts:
 		default:
 			frees = false
 		}
@@ -93,6 +94,8 @@ func (s *Store) admitLocked(sub *submission) error {
 	case s.state == stateClosed:
 		return ErrClosed
 	case s.state == stateFailed:
+		return ErrFailed
+	case !s.streamsLocked(sub):
 		return ErrFailed
 	case s.full && !frees:
 		s.meter.rejected++
@@ -166,10 +169,14 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 		if m.live > 0 {
 			sub.live++
 		} else {
-			sub.bytes -= int(m.size)
+			sub.bytes -= int(m.held)
 		}
 		if int(m.size) > s.tune.largeMessage {
 			sub.large += len(m.msg.Payload)
+		}
+		if m.msg.Body != nil {
+			sub.must = true // its parts are on the disk: somebody has to own or delete them
+			delete(s.streams, m.msg.Body.id)
 		}
 	}
 	sub.live--
@@ -203,6 +210,9 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 // no write with this batch.
 func (s *Store) applyLocked(sub *submission, o *op, now time.Duration) {
 	switch o.kind {
+	case opPart:
+	case opDropParts:
+		delete(s.streams, uint64(o.id))
 	case opPutSession:
 		if o.ss = s.sessions[o.session]; o.ss == nil {
 			o.ss = &session{id: o.session}

@@ -191,6 +191,9 @@ func (s *Store) dump(w io.Writer) error {
 			}
 			for _, q := range page {
 				l := dumpLine{Kind: "message", Session: uint64(id), ID: uint64(q.ID), Options: q.Options}
+				if err := q.Message.Load(); err != nil {
+					return err
+				}
 				l.message(q.Message)
 				l.QoS = &q.QoS
 				if err := enc.Encode(l); err != nil {
@@ -215,5 +218,5 @@ func (s *Store) peek(id SessionID, after MessageID, limit, maxBytes int) ([]Queu
 	if be == nil {
 		return nil, s.unusable()
 	}
-	return readItems(be, nil, items)
+	return s.readItems(be, nil, items)
 }
