@@ -5,7 +5,7 @@
 set -euo pipefail
 
 case "${1:-test}" in
-test)  wanted="mosquitto mosquitto-clients qemu-user-static haproxy iproute2" ;;
+test)  wanted="mosquitto mosquitto-clients qemu-user-static haproxy iproute2 tinyproxy-bin microsocks nginx-light" ;;
 check) wanted="gcc libc6-dev" ;;
 rigs)  wanted="mosquitto mosquitto-clients qemu-system-arm e2fsprogs kmod squashfs-tools" ;;
 *) echo "setup-debian.sh: unknown set '$1', use test, check or rigs" >&2; exit 2 ;;

@@ -80,10 +80,10 @@ func (a *authority) sign(name string, c *x509.Certificate, from time.Time) (*x50
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// issue writes a certificate for 127.0.0.1 and centre.example with a common name.
+// issue writes a certificate for 127.0.0.1 and centre, one and two.example with a common name.
 func (a *authority) issue(name, cn string, from time.Time) {
 	a.t.Helper()
-	a.sign(name, &x509.Certificate{Subject: pkix.Name{CommonName: cn}, DNSNames: []string{"centre.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	a.sign(name, &x509.Certificate{Subject: pkix.Name{CommonName: cn}, DNSNames: []string{"centre.example", "one.example", "two.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, from)
 }
 
