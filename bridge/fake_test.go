@@ -29,6 +29,7 @@ type fake struct {
 	o     fakeOptions
 	l     net.Listener
 	conns atomic.Int64
+	open  sync.Map // net.Conn
 
 	mu        sync.Mutex
 	publishes []mqtt.Publish
@@ -46,10 +47,9 @@ func newFake(t testing.TB, o fakeOptions) *fake {
 		t.Fatal(err)
 	}
 	f := &fake{o: o, l: l}
-	var open sync.Map
 	t.Cleanup(func() {
 		l.Close()
-		open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+		f.hangUp()
 	})
 	go func() {
 		for {
@@ -57,11 +57,16 @@ func newFake(t testing.TB, o fakeOptions) *fake {
 			if err != nil {
 				return
 			}
-			open.Store(c, true)
+			f.open.Store(c, true)
 			go f.serve(c, f.conns.Add(1))
 		}
 	}()
 	return f
+}
+
+// hangUp ends every connection.
+func (f *fake) hangUp() {
+	f.open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
 }
 
 func (f *fake) addr() string { return f.l.Addr().String() }

@@ -119,3 +119,49 @@ func TestReleasesComeFirst(t *testing.T) {
 		t.Errorf("the second connection began with %v", f.packets[second:min(len(f.packets), second+8)])
 	}
 }
+
+// TestNeverSentGoesLast: after a restart everything in flight counts as sent. A
+// centre that is full of what was sent, and closes the connection when it
+// refuses what never was, gets the others first on the next connection.
+func TestNeverSentGoesLast(t *testing.T) {
+	f := newFake(t, fakeOptions{connack: &mqtt.Connack{SessionPresent: true, Properties: &mqtt.Properties{ReceiveMaximum: 3}}})
+	silent := true
+	held := map[mqtt.PacketID]bool{}
+	f.o.onRelease = func(int64) bool { return true }
+	f.o.onPublish = func(f *fake, c net.Conn, v mqtt.Version, p *mqtt.Publish) {
+		switch {
+		case silent: // as if the answer were lost: the first connection ends before it
+			if string(p.Payload) != "never" {
+				held[p.ID] = true
+			}
+		case !held[p.ID] && f.count(mqtt.PUBREL) < len(held):
+			_, _ = c.Write((&mqtt.Pubrec{ID: p.ID, Code: mqtt.QuotaExceeded}).Append(nil, v))
+			c.Close()
+		default:
+			_, _ = c.Write((&mqtt.Pubrec{ID: p.ID}).Append(nil, v))
+		}
+	}
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(2)})
+	waitConnected(t, b)
+	g.publish("a/x", "never", 2, false)
+	g.publish("a/y", "1", 2, false)
+	g.publish("a/z", "2", 2, false)
+	eventually(t, 60*time.Second, "the first connection has all", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.count(mqtt.PUBLISH) >= 3
+	})
+	f.mu.Lock()
+	silent = false
+	f.mu.Unlock()
+	f.hangUp()
+	eventually(t, 60*time.Second, "everything is taken", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Acked == 3 })
+	var last string
+	for _, p := range f.published() {
+		last = string(p.Payload)
+	}
+	if last != "never" {
+		t.Errorf("the last message to cross is %q", last)
+	}
+}

@@ -305,6 +305,7 @@ func (c *conn) local(err error) {
 // refused is a message the centre does not take.
 func (c *conn) refused(pid mqtt.PacketID, f flight, code mqtt.ReasonCode) error {
 	if code == mqtt.QuotaExceeded || code == mqtt.ImplementationSpecificError {
+		c.link.Refused(pid)
 		c.full(code)
 		return nil
 	}

@@ -135,6 +135,29 @@ func (l *Link) Ack(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 	return l.s.acked(t, pid)
 }
 
+// Refused says that the other end had no room for a delivery, and so does not
+// have it: on the next connection it goes out as new, behind those that the
+// other end may have. After a restart everything in flight counts as sent, what
+// was passed by live messages and never was sent too; a receiver that is full
+// of the others would refuse it again and again if it went first. What is
+// behind it on its topic stays behind it.
+func (l *Link) Refused(pid mqtt.PacketID) {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.flow.findLocked(pid)
+	if i < 0 || s.flow.flight[i].msg == nil {
+		return
+	}
+	flight := s.flow.flight[i:]
+	topic := flight[0].msg.Topic
+	for j := range flight {
+		if d := &flight[j]; j == 0 || !d.wire && d.msg != nil && d.msg.Topic == topic {
+			d.tried = false
+		}
+	}
+}
+
 // Rec takes the PUBREC of a QoS 2 delivery. then runs once PUBREL may be sent;
 // with ErrPacketID there is no such delivery. It does not run when code is a
 // failure: that ends the delivery.
