@@ -138,7 +138,7 @@ func (c *conn) publish(t *turn, p *mqtt.Publish) error {
 		t.out.body = c.large.stream.Body()
 	}
 	if p.Retain {
-		t.out.source = c.b.sourceOf(c.client)
+		t.out.source = t.sourceOf(c.client)
 	}
 	t.counts.publishIn(len(p.Payload) + p.Later)
 	return c.route(t, p, r)

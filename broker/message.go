@@ -72,14 +72,11 @@ func own(v *mqtt.Message, topic string, ours bool) mqtt.Message {
 	return m
 }
 
-// toStore is the message as the store keeps it.
-func (m *message) toStore(class store.Class) *store.Message {
+// toStore is the message as the store keeps it, with what t.storedPublisher says.
+func (m *message) toStore(class store.Class, publisher string) *store.Message {
 	s := &store.Message{
 		Topic: m.Topic, Payload: m.Payload, Body: m.body, QoS: byte(m.QoS), Retain: m.Retain,
-		Class: class, Time: m.at, Expires: m.expires, Publisher: m.publisher,
-	}
-	if m.source != "" {
-		s.Publisher += sourceMark + m.source
+		Class: class, Time: m.at, Expires: m.expires, Publisher: publisher,
 	}
 	if m.Properties != nil {
 		s.Properties = m.AppendProperties(nil)

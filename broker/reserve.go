@@ -110,7 +110,8 @@ func (op *pubOp) undo() {
 func (op *pubOp) fill(t *turn, from origin) (durable bool) {
 	o := &t.out
 	if len(op.to) > 0 {
-		m := o.keep().toStore(op.class(o.topic).Class)
+		kept := o.keep()
+		m := kept.toStore(op.class(o.topic).Class, t.storedPublisher(kept))
 		for i := 0; op.addCopy(t, m, i); i++ {
 		}
 		durable = true

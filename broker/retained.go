@@ -41,7 +41,8 @@ func (b *Broker) fillRetained(t *turn, op *pubOp, from origin) bool {
 		batch.DeleteRetained(o.topic)
 		return !lazy
 	}
-	batch.PutRetained(o.keep().toStore(class))
+	m := o.keep()
+	batch.PutRetained(m.toStore(class, t.storedPublisher(m)))
 	return !lazy
 }
 

@@ -9,11 +9,39 @@ const sourceMark = "\x00"
 
 // sourceOf is what a retained message of a client keeps; empty where it is not
 // asked for, or the client's rights are not checked.
-func (b *Broker) sourceOf(c *Client) string {
+func (t *turn) sourceOf(c *Client) string {
+	b := t.b
 	if c == nil || c.Local || !b.opt().CheckRetainSource || b.auth() == nil {
 		return ""
 	}
-	return c.Username + sourceMark + c.Listener
+	memo := &t.sources
+	if memo.source == "" || memo.user != c.Username || memo.listener != c.Listener {
+		*memo = sourceMemo{user: c.Username, listener: c.Listener, source: c.Username + sourceMark + c.Listener}
+	}
+	return memo.source
+}
+
+// sourceMemo has what the last message of a turn's reader was kept with: most
+// come from the same user and listener, and then share one string.
+type sourceMemo struct {
+	user, listener, source string
+
+	publisher, stored string
+}
+
+// storedPublisher is what the store keeps as a message's publisher.
+func (t *turn) storedPublisher(m *message) string {
+	if m.source == "" {
+		return m.publisher
+	}
+	memo := &t.sources
+	if m.source != memo.source {
+		return m.publisher + sourceMark + m.source
+	}
+	if memo.stored == "" || memo.publisher != m.publisher {
+		memo.publisher, memo.stored = m.publisher, m.publisher+sourceMark+m.source
+	}
+	return memo.stored
 }
 
 // sourceAllowed asks again whether the publisher of a retained message may still

@@ -33,6 +33,7 @@ type turn struct {
 	recs    []store.Recipient
 	slice   []*message // of retained messages
 	source  Client     // whom a retained message came from
+	sources sourceMemo
 
 	// What the clients are done with, submitted once at the end of the turn.
 	done     store.Batch

@@ -39,7 +39,7 @@ func (w *will) same(o *will) bool {
 // connected. The message's life is kept in Expires, in ms, uncounted.
 func (w *will) record(due int64) store.Will {
 	m := message{Message: w.m, publisher: w.client.ID, expires: int64(w.life) * 1000}
-	return store.Will{Message: *m.toStore(store.Commit), Delay: w.delay, Due: due}
+	return store.Will{Message: *m.toStore(store.Commit, m.publisher), Delay: w.delay, Due: due}
 }
 
 // willFromStore is the inverse of record.
@@ -79,7 +79,7 @@ func (b *Broker) publishWillWith(t *turn, w *will, op *pubOp) {
 	r := t.routeOf(w.m.Topic)
 	t.out.setOwned(&message{Message: w.m, at: t.now, expires: expires, publisher: w.client.ID})
 	if w.m.Retain {
-		t.out.source = b.sourceOf(w.client)
+		t.out.source = t.sourceOf(w.client)
 		t.out.owned.source = t.out.source
 	}
 	from := origin{client: w.client}
