@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -124,6 +125,11 @@ func secure(ctx context.Context, conn net.Conn, a address, o *Options, alpn []st
 	}
 	if alpn != nil {
 		cfg.NextProtos = alpn
+	} else if d := o.Profile.demands(); d.alpn != "" && len(cfg.NextProtos) == 0 && strings.HasSuffix(a.host, ":443") {
+		cfg.NextProtos = []string{d.alpn}
+		if o.Username != "" { // an authoriser of one's own
+			cfg.NextProtos = []string{"mqtt"}
+		}
 	}
 	certs := certificates{own: ownCertificate(cfg)}
 	o.see(certs)

@@ -311,7 +311,7 @@ func TestLimiter(t *testing.T) {
 		l := limiter{rate: 100}
 		start := time.Now()
 		for range 1000 {
-			if d := l.take(time.Now()); d > 0 {
+			if d := l.take(time.Now(), 1); d > 0 {
 				time.Sleep(d)
 			}
 		}

@@ -302,35 +302,6 @@ func TestStormOfReconnects(t *testing.T) {
 	}
 }
 
-func TestLint(t *testing.T) {
-	rules := []Rule{
-		{Filter: "#", Direction: Both, QoS: 2, RemotePrefix: "a/b/c/d/e/f/g/h/"},
-		{Filter: "x y/+", Direction: Out},
-		{Filter: "*/x", Direction: Out},
-	}
-	for _, tc := range []struct {
-		p    Profile
-		want []string
-	}{
-		{Generic, nil},
-		{Mosquitto, nil},
-		{NATS, []string{`at " " in a topic`, `the level "*" is a wildcard`}},
-		{AWS, []string{"TLS only", "QoS 1 at most", "more than the 7 slashes"}},
-		{AzureEG, []string{"TLS only", "QoS 1 at most"}},
-	} {
-		got := Lint(Options{Name: "x", ClientID: "c", Profile: tc.p, Addresses: []string{"h:1883"}, Rules: rules})
-		if len(got) != len(tc.want) {
-			t.Errorf("%s: %q", tc.p, got)
-			continue
-		}
-		for i, w := range tc.want {
-			if !strings.Contains(got[i], w) {
-				t.Errorf("%s: %q, want %q in it", tc.p, got[i], w)
-			}
-		}
-	}
-}
-
 func TestAddresses(t *testing.T) {
 	for _, tc := range []struct{ text, host, path string }{
 		{"h:1", "h:1", ""}, {"mqtt://h", "h:1883", ""}, {"mqtts://h", "h:8883", ""}, {"ws://h", "h:80", "/mqtt"},

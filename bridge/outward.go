@@ -16,6 +16,7 @@ type outward struct {
 	aliases map[string]uint16
 	frame   mqtt.Frame
 	limit   limiter
+	bytes   limiter
 	mark    marker
 }
 
@@ -25,7 +26,7 @@ func (c *conn) pump(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}, mark: newMarker(c)}
+	p := outward{conn: c, router: newRouter(c.b.o.Rules, false), limit: limiter{rate: c.b.o.PublishRate}, bytes: limiter{rate: float64(c.b.demands.byteRate)}, mark: newMarker(c)}
 	c.b.up(c, c.window)
 	c.link.Resume(c.window)
 	if err := p.reconcile(ctx); err != nil {
@@ -106,7 +107,7 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 		p.drop(d, to.rule, reason)
 		return nil
 	}
-	if err := p.pace(ctx); err != nil {
+	if err := p.pace(ctx, p.limit.take(time.Now(), 1)); err != nil {
 		return nil
 	}
 	m := *d.Message
@@ -122,6 +123,11 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	if reason, answer := p.excess(d, retain, p.frame.Size(h)); reason != "" {
 		p.exclude(d, to.rule, reason, answer)
 		return nil
+	}
+	if p.bytes.rate > 0 {
+		if err := p.pace(ctx, p.bytes.take(time.Now(), p.frame.Size(h))); err != nil {
+			return nil
+		}
 	}
 	p.alias(&h, to.name)
 	if h.QoS > 0 {
@@ -208,8 +214,7 @@ func (c *conn) finish(pid mqtt.PacketID, qos mqtt.QoS) {
 
 // pace holds the pump back to the configured rate. What had queued up is held
 // back by the link, which the rest passes.
-func (p *outward) pace(ctx context.Context) error {
-	wait := p.limit.take(time.Now())
+func (p *outward) pace(ctx context.Context, wait time.Duration) error {
 	if wait <= 0 {
 		return nil
 	}

@@ -1,12 +1,10 @@
 package bridge
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	"gatewayd/mqtt"
-	"gatewayd/topic"
 )
 
 // Profile says what the centre is and so what it demands.
@@ -35,7 +33,10 @@ type demands struct {
 	filters       int           // in all; 0: no bound
 	topicBytes    int           // 0: no bound
 	topicSlashes  int           // -1: no bound
-	publishRate   float64
+	publishRate   float64       // messages a second; 0: no bound
+	byteRate      int           // bytes a second; 0: no bound
+	aliases       int           // topic aliases; 0: no bound
+	restartBase   time.Duration // shortest pause between two connections; 0: any
 	sessionExpiry time.Duration // longest it keeps a session; 0: no bound
 	noRetain      bool
 	noSys         bool // $SYS may be neither published nor be a will's topic
@@ -44,6 +45,12 @@ type demands struct {
 	noNack        bool // an acknowledgement with an error ends the connection
 	protocol      Protocol
 	needTLS       bool
+	ports         []string // "" is TCP, "ws" WebSocket: what it listens on; none: anything
+	alpn          string   // needed on port 443
+	needName      bool     // a user name must be given
+	noShared      bool     // shared subscriptions are no such thing there
+	noReserved    bool     // topics that begin with $ are the centre's own
+	freePrefix    string   // what stands before such a topic's own name and level counts for nothing
 	clientIDBytes int
 	badLevels     []string // levels of a topic that mean something else there
 	badBytes      string   // characters a topic must not have
@@ -61,17 +68,19 @@ func (p Profile) demands() demands {
 		// 3.1.1 only; a level of * or > would become a wildcard behind its
 		// subject mapping, a space ends the connection, and $SYS is the
 		// server's own account.
-		d.protocol, d.noBridgeBit, d.noSys = Only311, true, true
+		d.protocol, d.noBridgeBit, d.noSys, d.noShared = Only311, true, true, true
 		d.badLevels, d.badBytes = []string{"*", ">"}, " "
 	case AWS:
 		d.maxQoS, d.maxInflight, d.maxPacket, d.maxKeepalive = 1, 100, 128<<10, 1200*time.Second
 		d.filtersAtOnce, d.filters, d.topicBytes, d.topicSlashes = 8, 50, 256, 7
-		d.publishRate, d.sessionExpiry = 100, 7*24*time.Hour
+		d.publishRate, d.byteRate, d.sessionExpiry, d.restartBase = 100, 512<<10, 7*24*time.Hour, time.Second
 		d.noSys, d.noUnsubscribe, d.noBridgeBit, d.needTLS, d.clientIDBytes = true, true, true, true, 128
+		d.ports, d.alpn, d.noReserved, d.freePrefix = []string{"8883", "443", "ws443"}, "x-amzn-mqtt-ca", true, "$aws/rules/"
 	case AzureEG, azureShort:
-		d.maxQoS, d.maxPacket, d.maxKeepalive, d.publishRate = 1, 512<<10, 1160*time.Second, 1000
-		d.sessionExpiry, d.noRetain = 8*time.Hour, true
+		d.maxQoS, d.maxPacket, d.maxKeepalive, d.publishRate, d.byteRate = 1, 512<<10, 1160*time.Second, 1000, 1_000_000
+		d.sessionExpiry, d.noRetain, d.aliases = 8*time.Hour, true, 10
 		d.noSys, d.noBridgeBit, d.noNack, d.needTLS, d.clientIDBytes = true, true, true, true, 128
+		d.ports, d.needName, d.noReserved = []string{"8883", "ws443"}, true, true
 	}
 	return d
 }
@@ -92,6 +101,12 @@ func (p Profile) apply(o Options) Options {
 	if d.publishRate > 0 && (o.PublishRate == 0 || o.PublishRate > d.publishRate) {
 		o.PublishRate = d.publishRate
 	}
+	if d.aliases > 0 {
+		o.MaxTopicAlias = min(o.MaxTopicAlias, uint16(d.aliases))
+	}
+	if d.restartBase > 0 && o.RestartBase > 0 {
+		o.RestartBase = max(o.RestartBase, d.restartBase)
+	}
 	if o.Protocol == Auto {
 		o.Protocol = d.protocol
 	}
@@ -103,69 +118,16 @@ func (p Profile) apply(o Options) Options {
 	return o
 }
 
-// Lint says what of the options the centre will not take, one sentence each.
-func Lint(o Options) []string {
-	d := o.Profile.demands()
-	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if o.LocalUsername != "" {
-		say("local_username %q has no effect: a bridge has all rights here, its rules are its bounds", o.LocalUsername)
-	}
-	if d.clientIDBytes > 0 && len(o.ClientID) > d.clientIDBytes {
-		say("client id %q is longer than the %d bytes %s takes", o.ClientID, d.clientIDBytes, o.Profile)
-	}
-	if d.needTLS && o.TLS == nil {
-		for _, a := range o.Addresses {
-			if addr, err := parseAddress(a, o); err == nil && !addr.tls {
-				say("%s takes TLS only, and %q is not encrypted", o.Profile, a)
-			}
-		}
-	}
-	if d.protocol != Auto && o.Protocol != Auto && o.Protocol != d.protocol {
-		say("%s speaks another protocol version than the one set", o.Profile)
-	}
-	inward := 0
-	for _, r := range o.Rules {
-		if r.inward() {
-			inward++
-		}
-		lintRule(d, o.Profile, r, say)
-	}
-	if d.filters > 0 && inward > d.filters {
-		say("%d rules come in, and %s takes %d subscriptions a connection", inward, o.Profile, d.filters)
-	}
-	return out
-}
-
-func lintRule(d demands, p Profile, r Rule, say func(string, ...any)) {
-	remote := r.remap().RemoteFilter()
-	if r.QoS > d.maxQoS {
-		say("%v: %s knows QoS %d at most; messages are carried with that", r, p, d.maxQoS)
-	}
-	if d.topicBytes > 0 && len(remote) > d.topicBytes {
-		say("%v: the topic is longer than the %d bytes %s takes", r, d.topicBytes, p)
-	}
-	if d.topicSlashes >= 0 && strings.Count(remote, "/") > d.topicSlashes {
-		say("%v: the topic has more than the %d slashes %s takes", r, d.topicSlashes, p)
-	}
-	if i := strings.IndexAny(remote, d.badBytes); i >= 0 {
-		say("%v: %s ends the connection at %q in a topic", r, p, remote[i:i+1])
-	}
-	for _, l := range strings.Split(remote, "/") {
-		for _, bad := range d.badLevels {
-			if l == bad {
-				say("%v: the level %q is a wildcard to %s", r, l, p)
-			}
-		}
-	}
-	if d.noSys && topic.Match("$SYS/#", strings.NewReplacer("+", "x", "#", "x").Replace(remote)) {
-		say("%v: %s has no $SYS for clients", r, p)
-	}
-}
-
 // takes says why the centre would not take a message under this name, empty
 // when it does.
 func (d *demands) takes(name string) string {
+	if d.freePrefix != "" && strings.HasPrefix(name, d.freePrefix) {
+		if _, rest, ok := strings.Cut(name[len(d.freePrefix):], "/"); ok {
+			name = rest // the rule that takes it does not count
+		}
+	} else if d.noReserved && strings.HasPrefix(name, "$") && !strings.HasPrefix(name, "$aws/") {
+		return "topic_not_allowed"
+	}
 	switch {
 	case d.topicBytes > 0 && len(name) > d.topicBytes:
 		return "topic_too_long"
