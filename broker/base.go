@@ -52,6 +52,16 @@ func (c *baseConn) take() *outbox {
 	return o
 }
 
+// held is how much the stack has written since the last take.
+func (c *baseConn) held() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out == nil {
+		return 0
+	}
+	return c.out.size
+}
+
 // pending says whether the stack has written something.
 func (c *baseConn) pending() bool {
 	c.mu.Lock()

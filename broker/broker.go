@@ -49,6 +49,7 @@ type Broker struct {
 	counts    totals
 	stats     gauges
 	memory    memoryState
+	kept      keptBytes
 	tidy      tidying
 	volatile  atomic.Int64 // bytes that wait in the sessions' queues in memory
 	takeovers takeoverLog

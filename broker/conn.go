@@ -58,20 +58,27 @@ type conn struct {
 	peer *Peer
 
 	// The reader's own.
-	state    connState
-	version  mqtt.Version
-	parked   bool // feed keeps what it is given, the transport stops reading
-	problems bool // MQTT 5: the client wants reason strings
-	bridge   bool // 3.x: the client is a bridge
-	client   *Client
-	method   string     // authentication method of CONNECT
-	hs       *handshake // while connecting, and for re-authentication
-	partial  []byte     // the beginning of a packet, or what came while parked
-	large    *largeIn   // a packet that is not gathered there
-	ours     bool       // the packet being stepped is in memory that nobody else uses
-	in       *inbound   // lazily: what the client has under way
-	lastPub  *route     // the route that this client was last allowed to publish to
-	stays    bool       // the last publish went where the one before it had gone
+	state      connState
+	version    mqtt.Version
+	parked     bool // feed keeps what it is given, the transport stops reading
+	problems   bool // MQTT 5: the client wants reason strings
+	bridge     bool // 3.x: the client is a bridge
+	client     *Client
+	method     string     // authentication method of CONNECT
+	hs         *handshake // while connecting, and for re-authentication
+	partial    []byte     // the beginning of a packet, or what came while parked
+	large      *largeIn   // a packet that is not gathered there
+	ours       bool       // the packet being stepped is in memory that nobody else uses
+	in         *inbound   // lazily: what the client has under way
+	counted    int        // of partial and the aliases, see account
+	aliasBytes int        // names of the client's topic aliases
+	lastPub    *route     // the route that this client was last allowed to publish to
+	stays      bool       // the last publish went where the one before it had gone
+
+	// full says that the client leaves more unread of what it is answered than
+	// it may: nothing is read from it until it has. Set under the session's
+	// mutex by anyone, cleared by the reader.
+	full atomic.Bool
 
 	keepAlive  uint32 // ms after which the client is taken for dead; 0: never
 	lastPacket atomic.Int64
@@ -133,6 +140,7 @@ func (c *conn) feed(b []byte, t *turn) {
 	if used := c.process(b, t); used < len(b) && c.state != ended {
 		c.partial = append([]byte(nil), b[used:]...)
 	}
+	c.account(t)
 }
 
 // gather appends to what was kept. Once a quarter of a large packet is there it
@@ -162,6 +170,7 @@ func (c *conn) again(t *turn) {
 	default:
 		c.partial = append([]byte(nil), b[used:]...)
 	}
+	c.account(t)
 }
 
 // process steps every whole packet in b and returns how much it used.
@@ -171,7 +180,7 @@ func (c *conn) process(b []byte, t *turn) (used int) {
 		c.fail(t, protocolError("the first packet is not CONNECT")) // [MQTT-3.1.0-1]
 		return 0
 	}
-	for c.state != ended && !c.parked && used < len(b) {
+	for c.state != ended && !c.stalled() && used < len(b) {
 		if c.large != nil {
 			used += c.feedLarge(t, b[used:])
 			continue
@@ -208,6 +217,9 @@ func (c *conn) process(b []byte, t *turn) (used int) {
 	}
 	return used
 }
+
+// stalled says that nothing is to be taken from the client for now.
+func (c *conn) stalled() bool { return c.parked || c.full.Load() }
 
 // maxConnect bounds CONNECT: client id, will topic and payload, user name and
 // password of 64 KiB each, and some properties.
@@ -291,10 +303,17 @@ func (c *conn) sendLocked(t *turn, p mqtt.Packet) {
 	t.counts.packetsOut++
 }
 
-// wrote accounts for n bytes put into the outbox.
+// answerRoom is what answers may take of the outbox above what messages may:
+// a subscriber that is slow with messages is still answered.
+const answerRoom = 256 << 10
+
+// wrote accounts for n bytes of an answer put into the outbox.
 func (c *conn) wrote(t *turn, n int) {
 	c.out.size = c.out.size + n
 	c.waiting += n
+	if c.waiting > answerRoom && c.waiting > c.set.Rules.MaxOutbox+answerRoom && !c.full.Load() {
+		c.full.Store(true)
+	}
 	t.pending += n
 	t.counts.bytesOut += uint64(n)
 	t.touch(c)
@@ -420,6 +439,7 @@ func (c *conn) end(t *turn, err error) {
 	}
 	c.dropInbound()
 	c.dropLarge()
+	c.account(t)
 	if was == connected {
 		c.b.stats.connected.Add(-1)
 		c.b.clients.remove(c)
@@ -484,14 +504,22 @@ func (c *conn) timeout(t *turn) {
 // drained is called by the transport when the outbox has room again.
 func (c *conn) drained(t *turn) {
 	c.lock()
-	want := c.wantDrain && c.waiting < c.set.Rules.MaxOutbox/2
+	room := c.waiting < c.set.Rules.MaxOutbox/2
+	want := c.wantDrain && room
 	if want {
 		c.wantDrain = false
+	}
+	again := room && c.full.Load()
+	if again {
+		c.full.Store(false)
 	}
 	s := c.sess
 	c.unlock()
 	if want && s != nil {
 		c.b.goOn(t, s)
+	}
+	if again && !c.parked && c.state != ended && len(c.partial) > 0 {
+		c.again(t)
 	}
 }
 

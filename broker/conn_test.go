@@ -11,7 +11,9 @@ import (
 func TestFeedBytewise(t *testing.T) {
 	l := Listener{}
 	l.Settings = l.Settings.withDefaults(Rules{})
-	c := &conn{ln: &listener{Listener: l}, set: &l.Settings, state: connected, version: mqtt.V5}
+	owner := new(Broker)
+	owner.options.Store(&Options{})
+	c := &conn{b: owner, ln: &listener{Listener: l}, set: &l.Settings, state: connected, version: mqtt.V5}
 	b := (&mqtt.Publish{Topic: "t", Payload: make([]byte, 1<<20)}).Append(nil, mqtt.V5)
 	copies := 0
 	var last *byte

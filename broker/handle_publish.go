@@ -33,12 +33,20 @@ func (c *conn) onPublish(b []byte, t *turn) error {
 	return err
 }
 
+// maxBusyBytes is what a client's publishes that wait for the store may take of
+// memory before its socket is not read any more.
+const maxBusyBytes = 256 << 10
+
 // wait keeps a publish until the store has room. When as many wait as the
-// client may have under way the socket is not read any more.
+// client may have under way, or as large ones, the socket is not read any more.
 func (c *conn) wait(b []byte) {
 	in := c.inboundOf()
 	in.busy = append(in.busy, &busyPublish{append([]byte(nil), b...)})
-	if len(in.busy) >= c.set.Rules.MaxInflight {
+	size := 0
+	for _, p := range in.busy {
+		size += len(p.packet)
+	}
+	if len(in.busy) >= c.set.Rules.MaxInflight || size >= maxBusyBytes {
 		c.parked = true
 	}
 }
@@ -207,6 +215,7 @@ func (c *conn) topicOf(p *mqtt.Publish) (string, error) {
 			in.aliases = append(in.aliases, "")
 		}
 		name := string([]byte(p.Topic))
+		c.aliasBytes += len(name) - len(in.aliases[alias-1])
 		in.aliases[alias-1] = name
 		return name, nil
 	}

@@ -114,7 +114,7 @@ func (c *conn) answerLocked(t *turn, kind mqtt.PacketType, pid mqtt.PacketID, co
 func (c *conn) dropInbound() {
 	if c.in != nil {
 		clear(c.in.busy)
-		c.in.busy = nil
+		c.in.busy, c.in.aliases, c.aliasBytes = nil, nil, 0
 	}
 }
 

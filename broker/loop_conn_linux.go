@@ -39,19 +39,33 @@ func (c *tcpConn) event(events uint32, t *turn) {
 	}
 	if events&syscall.EPOLLOUT != 0 {
 		c.writable()
+		if c.freed {
+			return
+		}
 	}
 	if events&(syscall.EPOLLIN|epollRDHUP) != 0 {
 		c.read(t, events&epollRDHUP != 0)
 	}
 }
 
-// read feeds the conn until the kernel has nothing more. toEnd says that a
-// short read is not the sign of that: the peer has closed, or an edge was left
-// unread before.
+// readsAtOnce is how often a connection is read before others have their turn.
+const readsAtOnce = 16
+
+// later is posted to go on reading when others have been served.
+func later(*turn) {}
+
+// read feeds the conn until the kernel has nothing more, or others have waited
+// long enough. toEnd says that a short read is not the sign of an empty socket:
+// the peer has closed, or an edge was left unread before.
 func (c *tcpConn) read(t *turn, toEnd bool) {
-	for {
-		if c.conn.parked && !c.draining {
+	for reads := 0; ; reads++ {
+		if c.conn.stalled() && !c.draining {
 			c.unread = true
+			return
+		}
+		if reads == readsAtOnce {
+			c.unread = true
+			c.l.post(c, later)
 			return
 		}
 		c.unread = false
@@ -86,7 +100,7 @@ func (c *tcpConn) read(t *turn, toEnd bool) {
 
 // goOn reads what was left while the conn was parked.
 func (c *tcpConn) goOn(t *turn) {
-	if !c.freed && c.unread && !c.conn.parked {
+	if !c.freed && c.unread && (c.draining || !c.conn.stalled()) {
 		c.read(t, true)
 	}
 }

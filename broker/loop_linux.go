@@ -191,6 +191,9 @@ func (l *loop) take(fd int, base *baseConn, stack net.Conn, ln *listener, p *Pee
 	c := &tcpConn{l: l, fd: int32(fd)}
 	if stack != nil {
 		c.over = &overlay{base: base, stack: stack}
+		if w, ok := stack.(*wsConn); ok {
+			w.base = base
+		}
 	}
 	c.conn.init(l.b, c, ln, p)
 	l.mu.Lock()

@@ -19,6 +19,7 @@ func (c *tcpConn) writable() {
 	if was {
 		c.flush()
 		c.conn.drained(c.l.t)
+		c.goOn(c.l.t)
 	}
 }
 
@@ -82,7 +83,12 @@ func (c *tcpConn) flush() {
 			c.blocked = true
 		}
 	}
+	// All is written: no EPOLLOUT will say that there is room again.
+	again := c.full.Load() && !c.blocked && !c.closed
 	c.unlock()
+	if again {
+		c.l.post(c, c.conn.drained)
+	}
 }
 
 // fetchLocked has the next part of a payload read, which may wait for the disk,

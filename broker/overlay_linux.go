@@ -39,6 +39,8 @@ func (c *tcpConn) take(p []byte, t *turn) (int, syscall.Errno) {
 		return n, 0
 	case errors.Is(err, errWouldBlock{}):
 		return 0, syscall.EAGAIN
+	case err == errNoMessage:
+		return 0, syscall.EINTR // another turn of the reader, which counts them
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return 0, 0
 	case errors.As(err, &errno):

@@ -83,7 +83,7 @@ func (s *stream) read() {
 		}
 		// The turn may hold this very stream: flush only starts its writer.
 		s.b.giveTurn(t)
-		for s.conn.parked && !s.lost && !s.draining {
+		for s.conn.stalled() && !s.lost && !s.draining {
 			s.resumed.Wait()
 		}
 		lost := s.lost
@@ -143,7 +143,7 @@ func (s *stream) runPosted() {
 			}
 		}
 		s.b.giveTurn(t)
-		if !s.conn.parked || s.lost {
+		if !s.conn.stalled() || s.lost {
 			s.resumed.Signal()
 		}
 		s.mu.Unlock()
@@ -198,7 +198,7 @@ func (s *stream) write() {
 			ending := s.ending && !s.closed
 			s.ending = false
 			s.writing = false
-			want := s.wantDrain && !s.closed
+			want := (s.wantDrain || s.full.Load()) && !s.closed
 			s.unlock()
 			if o != nil {
 				o.free()

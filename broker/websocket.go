@@ -22,8 +22,9 @@ import (
 // One goroutine reads at a time; any may write.
 type wsConn struct {
 	net.Conn
-	early     []byte // what the client sent right behind its handshake
-	forwarded string // the client's address, if a proxy that is believed said it
+	base      *baseConn // the loop's bottom of the stack; nil while a goroutine reads
+	early     []byte    // what the client sent right behind its handshake
+	forwarded string    // the client's address, if a proxy that is believed said it
 
 	// The reader's own.
 	head    [14]byte // of the frame that is arriving
@@ -57,7 +58,12 @@ const (
 // wsMaxControl is the largest payload of a control frame [RFC 6455 5.5].
 const wsMaxControl = 125
 
-var errFrame = errors.New("WebSocket")
+var (
+	errFrame = errors.New("WebSocket")
+	// errNoMessage is what Read tells a loop of bytes that were no part of a
+	// message: there may be more to read, and others wait.
+	errNoMessage = errors.New("nothing for MQTT in it")
+)
 
 // Read returns bytes of binary messages. Control frames are answered on the
 // way. After a close frame it returns io.EOF.
@@ -89,6 +95,9 @@ func (w *wsConn) Read(p []byte) (int, error) {
 		}
 		if out > 0 || err != nil {
 			return out, err
+		}
+		if w.base != nil && n > 0 {
+			return 0, errNoMessage
 		}
 	}
 }
@@ -217,7 +226,7 @@ func (w *wsConn) endFrame() error {
 	w.control = nil
 	switch w.opcode() {
 	case wsPing:
-		return w.frame(wsPong, control)
+		return w.pong(control)
 	case wsClose:
 		code := uint16(wsNormal)
 		if len(control) >= 2 {
@@ -227,6 +236,18 @@ func (w *wsConn) endFrame() error {
 		return io.EOF
 	}
 	return nil
+}
+
+// maxPongs is what pongs may take of memory until the loop writes them.
+const maxPongs = 4 << 10
+
+// pong answers a ping, unless so many answers wait already that the client
+// cannot be waiting for this one [RFC 6455 5.5.3].
+func (w *wsConn) pong(payload []byte) error {
+	if w.base != nil && w.base.held() > maxPongs {
+		return nil
+	}
+	return w.frame(wsPong, payload)
 }
 
 func (w *wsConn) fail(code uint16, what string) error {
