@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strconv"
 	"sync"
@@ -164,7 +165,7 @@ func (r *benchRun) now() time.Duration { return time.Since(r.begun) }
 // connect logs everybody in and waits until the subscriptions are granted.
 func (r *benchRun) connect(ctx context.Context, log io.Writer) error {
 	for i := range r.f.subscribers {
-		c, err := dial(ctx, &r.f.clientFlags, log)
+		c, err := r.dial(ctx, "s", i, log)
 		if err != nil {
 			return fmt.Errorf("subscriber %d: %w", i+1, err)
 		}
@@ -179,7 +180,7 @@ func (r *benchRun) connect(ctx context.Context, log io.Writer) error {
 		}
 	}
 	for i := range r.f.publishers {
-		c, err := dial(ctx, &r.f.clientFlags, log)
+		c, err := r.dial(ctx, "p", i, log)
 		if err != nil {
 			return fmt.Errorf("publisher %d: %w", i+1, err)
 		}
@@ -187,6 +188,13 @@ func (r *benchRun) connect(ctx context.Context, log io.Writer) error {
 		r.pubs = append(r.pubs, &benchPublisher{client: c, run: r, topic: r.topic(i), open: map[mqtt.PacketID]time.Duration{}})
 	}
 	return nil
+}
+
+// dial connects one client, under an id of its own that 3.1 takes too.
+func (r *benchRun) dial(ctx context.Context, kind string, i int, log io.Writer) (*client, error) {
+	f := r.f.clientFlags
+	f.id = fmt.Sprintf("bench%d-%s%d", os.Getpid(), kind, i)
+	return dial(ctx, &f, log)
 }
 
 func (r *benchRun) topic(publisher int) string { return r.prefix + "/" + strconv.Itoa(publisher) }
