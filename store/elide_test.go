@@ -59,6 +59,11 @@ func TestWaitForAcknowledgement(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	wide, err := Open("", Options{CommitDelay: 3 * limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wide.Close()
 	for _, tc := range []struct {
 		trip, first, later time.Duration
 	}{
@@ -83,6 +88,9 @@ func TestWaitForAcknowledgement(t *testing.T) {
 			if i == 0 && wait != tc.first || i == 19 && (wait > tc.later || wait < tc.later-ms) {
 				t.Errorf("at %v, after %d acknowledgements: %v, want %v, then %v", tc.trip, i+1, wait, tc.first, tc.later)
 			}
+		}
+		if wait := wide.sentLocked(&ss, id, now); wait > 3*limit { // the operator may want to wait longer
+			t.Errorf("at %v, with a cap of %v: %v", tc.trip, 3*limit, wait)
 		}
 		if tc.first == never {
 			continue

@@ -203,7 +203,7 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 	sub.refs++
 	s.pending = append(s.pending, sub)
 	s.pendingBytes += sub.bytes
-	return due < s.sleepUntil || s.pendingBytes > s.opts.MaxPending/2
+	return due < s.sleepUntil || len(s.marks) > 0 || s.pendingBytes > s.opts.MaxPending/2
 }
 
 // applyLocked applies one operation to memory. What it leaves as opNone needs
