@@ -172,7 +172,11 @@ func (c *conn) admit(t *turn, p *mqtt.Publish, name string) (*route, mqtt.Reason
 			}
 			return nil, 0, err
 		}
-		r = t.routeOf(name)
+		if p.Retain && p.QoS < 2 { // of QoS 2 the op may need it for longer
+			r = t.routeOnce(name)
+		} else {
+			r = t.routeOf(name)
+		}
 	}
 	if c.b.memory.refusePublishers() {
 		return r, mqtt.QuotaExceeded, nil

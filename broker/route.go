@@ -46,7 +46,15 @@ func (t *turn) cached(name string) *route {
 // routeOf returns who wants the topic, from the turn's cache when that is still
 // good. name may alias a read buffer. A topic that nobody wants is not kept: a
 // flood of those must not push out the others, and finding nobody is cheap.
-func (t *turn) routeOf(name string) *route {
+func (t *turn) routeOf(name string) *route { return t.find(name, nil) }
+
+// routeOnce is routeOf for those who have done with the route before the turn
+// asks for another, and let nobody else have it: a hundred thousand retained
+// topics that nobody listens to are not to make as many routes.
+func (t *turn) routeOnce(name string) *route { return t.find(name, &t.once) }
+
+// find is routeOf that uses fresh, if there is one, for a route that is not kept.
+func (t *turn) find(name string, fresh *route) *route {
 	r := t.routes[name]
 	if r != nil && r.gen == t.b.gen.Load() {
 		return r
@@ -56,9 +64,16 @@ func (t *turn) routeOf(name string) *route {
 	} else {
 		name = strings.Clone(name)
 	}
-	fresh := t.match(name)
+	if fresh == nil {
+		fresh = new(route)
+	}
+	t.match(fresh, name)
 	switch {
 	case !fresh.empty():
+		if fresh == &t.once {
+			fresh = new(route)
+			*fresh, t.once = t.once, route{}
+		}
 		if r == nil && len(t.routes) >= maxRoutes {
 			clear(t.routes)
 		}
@@ -69,16 +84,16 @@ func (t *turn) routeOf(name string) *route {
 	return fresh
 }
 
-// match finds who wants the name.
-func (t *turn) match(name string) *route {
+// match finds who wants the name and says so in r.
+func (t *turn) match(r *route, name string) {
 	b := t.b
 	b.treeMu.RLock()
-	r := &route{gen: b.gen.Load(), topic: name, class: b.opt().classOf(name)}
+	*r = route{gen: b.gen.Load(), topic: name, class: b.opt().classOf(name)}
 	t.matches = b.tree.AppendMatches(t.matches[:0], name)
 	b.treeMu.RUnlock()
 	r.simple = true
 	if len(t.matches) == 0 {
-		return r
+		return
 	}
 	var places map[*session]int
 	if len(t.matches) > 16 {
@@ -109,7 +124,6 @@ func (t *turn) match(name string) *route {
 		r.targets = append(r.targets, newTarget(sub, rules))
 	}
 	clear(t.matches)
-	return r
 }
 
 func (r *route) place(s *session, places map[*session]int) int {

@@ -20,6 +20,7 @@ type turn struct {
 
 	routes  map[string]*route // match results of this turn's reader
 	sweep   int64             // when to drop those that are out of date
+	once    route             // see routeOnce
 	matches []*subscription   // scratch of route
 
 	// Scratch of decoding: valid until the next packet.
