@@ -1,5 +1,7 @@
 package config
 
+import "cmp"
+
 // Listener is one address where MQTT clients connect. What it does not say of
 // Limits and Anonymous it takes from mqtt and auth.
 type Listener struct {
@@ -17,7 +19,9 @@ type Listener struct {
 	MaxConnections  int      `yaml:"max_connections" default:"0" min:"0" doc:"Connections on this listener; 0: no bound of its own."`
 	Anonymous       bool     `yaml:"anonymous" doc:"Let clients in without a user name. Default: auth.anonymous; true on loopback and Unix sockets while there is neither a password_file nor auth_methods."`
 
-	AuthMethods     []string `yaml:"auth_methods" enum:"SCRAM-SHA-256,SCRAM-SHA-512" doc:"Authentication methods that MQTT 5 clients may use here (enhanced authentication), for the users of auth.scram_file. Logins by password go on beside them. Empty: none."`
+	PasswordFile string   `yaml:"password_file" path:"file" doc:"Users of this listener alone, in place of auth.password_file."`
+	ACLFile      string   `yaml:"acl_file" path:"file" doc:"Rights of this listener's clients alone, in place of auth.acl_file."`
+	AuthMethods  []string `yaml:"auth_methods" enum:"SCRAM-SHA-256,SCRAM-SHA-512" doc:"Authentication methods that MQTT 5 clients may use here (enhanced authentication), for the users of auth.scram_file. Logins by password go on beside them. Empty: none."`
 
 	Limits `yaml:",inline"`
 
@@ -42,3 +46,9 @@ func (l *Listener) inherit(c *Config) {
 	l.Limits = c.MQTT.Limits
 	l.Anonymous = c.Auth.Anonymous
 }
+
+// UsersOf is the password file that a listener's clients are in; empty: none.
+func (c *Config) UsersOf(l Listener) string { return cmp.Or(l.PasswordFile, c.Auth.PasswordFile) }
+
+// RightsOf is the ACL file that holds for a listener's clients; empty: none.
+func (c *Config) RightsOf(l Listener) string { return cmp.Or(l.ACLFile, c.Auth.ACLFile) }

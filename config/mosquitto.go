@@ -101,7 +101,6 @@ type mosquitto struct {
 	logDests    []string
 	ports       bool // port or bind_address: the default listener is wanted
 	early       []early
-	own         []early // password and ACL files of one listener
 }
 
 // early is a listener's option that stands before every listener.
@@ -314,52 +313,33 @@ func (m *mosquitto) pluginOption(name, value string) {
 	}
 }
 
+// passwordFile and aclFile are the listener's own with per_listener_settings, and
+// everybody's without.
 func (m *mosquitto) passwordFile(value string) {
-	value = m.path(value)
-	if m.c.Auth.PasswordFile != "" && m.c.Auth.PasswordFile != value {
-		m.note(true, "there is one password file for all listeners, %s; join the two", m.c.Auth.PasswordFile)
-		return
+	if m.perListener {
+		m.oneFile(&m.current().PasswordFile, value)
+	} else if m.oneFile(&m.c.Auth.PasswordFile, value) {
+		m.place("auth.password_file")
 	}
-	m.c.Auth.PasswordFile = value
-	m.place("auth.password_file")
-	m.mine()
 }
 
 func (m *mosquitto) aclFile(value string) {
+	if m.perListener {
+		m.oneFile(&m.current().ACLFile, value)
+	} else if m.oneFile(&m.c.Auth.ACLFile, value) {
+		m.place("auth.acl_file")
+	}
+}
+
+// oneFile takes a file that there can be one of.
+func (m *mosquitto) oneFile(to *string, value string) bool {
 	value = m.path(value)
-	if m.c.Auth.ACLFile != "" && m.c.Auth.ACLFile != value {
-		m.note(true, "there is one ACL file for all listeners, %s; join the two", m.c.Auth.ACLFile)
-		return
+	if *to != "" && *to != value {
+		m.fail("remove one of them, or set per_listener_settings true and put each below its listener", "stands there a second time, after %s", *to)
+		return false
 	}
-	m.c.Auth.ACLFile = value
-	m.place("auth.acl_file")
-	m.mine()
-}
-
-// mine remembers a file that is the listener's own with per_listener_settings.
-func (m *mosquitto) mine() {
-	if m.perListener && m.listener >= 0 {
-		m.own = append(m.own, early{m.pos, m.option})
-	}
-}
-
-// nameShared names the files that hold for every listener here, and for fewer with
-// Mosquitto.
-func (m *mosquitto) nameShared() {
-	count := map[string]int{}
-	for _, f := range m.own {
-		count[f.option]++
-	}
-	all := len(m.listeners)
-	if m.ports {
-		all++
-	}
-	for _, f := range m.own {
-		if count[f.option] < all {
-			m.pos, m.option = f.pos, f.option
-			m.note(true, "per_listener_settings makes it this listener's own; here it holds for all listeners")
-		}
-	}
+	*to = value
+	return true
 }
 
 // path makes a name absolute. Mosquitto takes it relative to the folder it was
@@ -399,7 +379,6 @@ func (m *mosquitto) current() *mosquittoListener {
 // finish puts the collected parts together.
 func (m *mosquitto) finish() {
 	m.finishListeners()
-	m.nameShared()
 	m.c.MQTT.MaxQueuedMessages = m.queued
 	m.finishLog()
 	m.finishStore()

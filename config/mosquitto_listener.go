@@ -101,7 +101,7 @@ func (m *mosquitto) finishListeners() {
 		}
 		if !m.ports && !m.older("2.0") && len(m.listeners) == 0 { // 2.0 and later open nothing to the network unasked
 			first.host = "localhost"
-			if m.anonymous == nil && m.c.Auth.PasswordFile == "" {
+			if m.anonymous == nil && m.c.UsersOf(first.Listener) == "" {
 				first.anonymous = new(true)
 			}
 		}
@@ -171,14 +171,14 @@ func (m *mosquitto) addListener(l mosquittoListener) {
 	case m.anonymous != nil:
 		out.Anonymous = *m.anonymous
 	default:
-		out.Anonymous = m.older("2.0") && m.c.Auth.PasswordFile == ""
+		out.Anonymous = m.older("2.0") && m.c.UsersOf(out) == ""
 	}
 	m.c.byName[path+".anonymous"] = true
 	if out.Anonymous && !Loopback(out.Address) {
 		m.note(false, "everyone who reaches %s may log in without a password, as with Mosquitto", out.Address)
 	}
 	out.closed = true // Mosquitto starts with a listener that lets nobody in
-	if !out.Anonymous && m.c.Auth.PasswordFile == "" && (out.TLS == nil || !out.TLS.RequireClientCert) {
+	if !out.Anonymous && m.c.UsersOf(out) == "" && (out.TLS == nil || !out.TLS.RequireClientCert) {
 		m.note(false, "nobody can connect to %s: there is neither allow_anonymous nor a password_file, as with Mosquitto", out.Address)
 	}
 	m.c.Listeners = append(m.c.Listeners, out)

@@ -189,22 +189,31 @@ func TestMosquittoProxyIdentity(t *testing.T) {
 	}
 }
 
-// A password or ACL file of one listener holds for all here, which is named; one
-// that every listener has is what it was.
+// With per_listener_settings a password or ACL file is the listener's own, a
+// listener without has none, and nothing is left to be named.
 func TestMosquittoFilesOfAListener(t *testing.T) {
-	shared := func(text string) (lines []int) {
-		_, notes := convert(t, "2.0", conf("per_listener_settings true\n"+text))
-		for _, n := range notes {
-			if n.Lost {
-				lines = append(lines, n.Pos.Line)
-			}
+	c, notes := convert(t, "2.0", conf("per_listener_settings true\nlistener 1883 127.0.0.1\nallow_anonymous true\nlistener 8883\npassword_file /p\nacl_file /a\n"+
+		"listener 8884\npassword_file /q\nlistener 8885\n"))
+	for _, n := range notes {
+		if n.Lost {
+			t.Errorf("line %d is named: %v", n.Pos.Line, n)
 		}
-		return lines
 	}
-	if got := shared("listener 1883 127.0.0.1\nallow_anonymous true\nlistener 8883\npassword_file /p\nacl_file /a\n"); !slices.Equal(got, []int{5, 6}) {
-		t.Errorf("lines %v are named, want 5 and 6", got)
+	if c.Auth.PasswordFile != "" || c.Auth.ACLFile != "" {
+		t.Errorf("files for all: %+v", c.Auth)
 	}
-	if got := shared("listener 1883\npassword_file /p\nlistener 8883\npassword_file /p\n"); len(got) > 0 {
-		t.Errorf("lines %v are named", got)
+	want := []struct {
+		users, rights string
+		anonymous     bool
+	}{{"", "", true}, {"/p", "/a", false}, {"/q", "", false}, {"", "", false}}
+	for i, w := range want {
+		if l := c.Listeners[i]; c.UsersOf(l) != w.users || c.RightsOf(l) != w.rights || l.Anonymous != w.anonymous {
+			t.Errorf("listener %s: users %q, rights %q, anonymous %v", l.Address, l.PasswordFile, l.ACLFile, l.Anonymous)
+		}
+	}
+	// Without it there can be one, for all.
+	c, _ = convert(t, "2.0", conf("listener 1883\npassword_file /p\nlistener 8883\n"))
+	if c.Auth.PasswordFile != "/p" || c.Listeners[0].PasswordFile != "" {
+		t.Errorf("%+v", c.Auth)
 	}
 }

@@ -11,7 +11,7 @@ func (c *Config) derive() {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if !c.Written(fmt.Sprintf("listeners[%d].anonymous", i)) && !c.Written("auth.anonymous") {
-			l.Anonymous = Loopback(l.Address) && c.Auth.PasswordFile == "" && len(l.AuthMethods) == 0
+			l.Anonymous = Loopback(l.Address) && c.UsersOf(*l) == "" && len(l.AuthMethods) == 0
 		}
 	}
 	for i := range c.Lines {
@@ -133,7 +133,7 @@ func (v *validator) needs(path, key string, ok bool, what string) {
 // converted from its configuration may.
 func (v *validator) access(p string, l Listener) {
 	byCert := l.TLS != nil && l.TLS.RequireClientCert || l.ProxyProtocol && l.ProxyIdentity != "none"
-	if l.Anonymous || byCert || len(l.AuthMethods) > 0 || l.closed || l.MosquittoAnswers || v.Auth.PasswordFile != "" {
+	if l.Anonymous || byCert || len(l.AuthMethods) > 0 || l.closed || l.MosquittoAnswers || v.UsersOf(l) != "" {
 		return
 	}
 	if !Loopback(l.Address) {

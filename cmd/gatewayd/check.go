@@ -251,6 +251,16 @@ func checkFiles(c *config.Config) config.Errors {
 		}
 	}
 	for i, l := range c.Listeners {
+		if l.PasswordFile != "" {
+			if _, err := auth.ReadPasswords(l.PasswordFile); err != nil {
+				fail(fmt.Sprintf("listeners[%d].password_file", i), err)
+			}
+		}
+		if l.ACLFile != "" {
+			if _, err := auth.ReadRules(l.ACLFile); err != nil {
+				fail(fmt.Sprintf("listeners[%d].acl_file", i), err)
+			}
+		}
 		if l.TLS != nil {
 			if _, err := auth.NewServerTLS(serverTLS(l.TLS)); err != nil {
 				fail(fmt.Sprintf("listeners[%d].tls", i), err)
@@ -279,7 +289,7 @@ func warnings(c *config.Config) []string {
 		out = append(out, c.Errorf(path, "", format, args...).Error())
 	}
 	for i, l := range c.Listeners {
-		if l.Anonymous && !config.Loopback(l.Address) && c.Auth.ACLFile == "" {
+		if l.Anonymous && !config.Loopback(l.Address) && c.RightsOf(l) == "" {
 			warn(fmt.Sprintf("listeners[%d].address", i), "everyone who reaches %s may do everything", l.Address)
 		}
 	}

@@ -3,15 +3,13 @@ package main
 import (
 	"sync"
 	"sync/atomic"
-
-	"gatewayd/auth"
 )
 
 // gate holds logins back while the configuration is read again, so that a client
 // that connects after SIGHUP meets the rights of the new files, however soon it
 // comes.
 type gate struct {
-	latest atomic.Pointer[auth.Authority]
+	latest atomic.Pointer[users]
 
 	mu      sync.Mutex // guards the fields below
 	shut    int

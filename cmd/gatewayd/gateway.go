@@ -236,7 +236,7 @@ func (g *gateway) newWeb() (*web.Server, error) {
 // login checks a user of the HTTP server against the password file.
 func (g *gateway) login(ctx context.Context, user, password string) bool {
 	answer := make(chan error, 1)
-	g.auth.Login(user, []byte(password), false, false, func(err error) { answer <- err })
+	g.auth.shared.Login(user, []byte(password), false, false, func(err error) { answer <- err })
 	select {
 	case err := <-answer:
 		return err == nil

@@ -32,12 +32,14 @@ func (g *gateway) adopt(c *config.Config, verbose bool, admit func()) error {
 			return fmt.Errorf("certificates: %w", err)
 		}
 	}
-	if c.Auth == g.c.Auth {
-		if err := g.auth.Reload(); err != nil {
+	kept := *c // listeners that need a restart to change are what they were
+	kept.Listeners = keptListeners(g.c, c)
+	if sameUsers(g.c, &kept) {
+		if err := g.auth.reload(); err != nil {
 			return err
 		}
 	} else {
-		a, err := newAuthority(c, g.logs.Logger, &g.door)
+		a, err := newAuthority(&kept, g.logs.Logger, &g.door)
 		if err != nil {
 			return err
 		}
@@ -102,6 +104,7 @@ func socketsOf(c *config.Config) []config.Listener {
 	out := slices.Clone(c.Listeners)
 	for i := range out {
 		out[i].Limits, out[i].Anonymous, out[i].AuthMethods, out[i].MaxConnections = config.Limits{}, false, nil, 0
+		out[i].PasswordFile, out[i].ACLFile = "", ""
 	}
 	return out
 }
@@ -113,6 +116,7 @@ func keptListeners(old, c *config.Config) []config.Listener {
 		for _, l := range c.Listeners {
 			if l.Address == out[i].Address {
 				out[i].Limits, out[i].Anonymous, out[i].AuthMethods, out[i].MaxConnections = l.Limits, l.Anonymous, l.AuthMethods, l.MaxConnections
+				out[i].PasswordFile, out[i].ACLFile = l.PasswordFile, l.ACLFile
 			}
 		}
 	}
