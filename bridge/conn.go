@@ -136,7 +136,6 @@ func (c *conn) write(ctx context.Context) error {
 			if err := c.tick(); err != nil {
 				return err
 			}
-			continue
 		case <-c.out.wake:
 		}
 		b := c.out.take()
@@ -206,9 +205,9 @@ func (c *conn) pingTimeout() time.Duration {
 	return min(max(c.limits.keepalive/2, 250*time.Millisecond), 10*time.Second)
 }
 
-// sendAck appends an acknowledgement.
-func (c *conn) sendAck(t mqtt.PacketType, pid mqtt.PacketID) {
+// sendRelease appends a PUBREL. Others come with it: the read that brought their
+// PUBRECs has the writer woken once for all of them.
+func (c *conn) sendRelease(pid mqtt.PacketID) {
 	buf := c.out.lock()
-	c.out.unlock(mqtt.AppendAck(buf, c.level.version, t, pid, mqtt.Success))
-	c.out.flush()
+	c.out.unlock(mqtt.AppendAck(buf, c.level.version, mqtt.PUBREL, pid, mqtt.Success))
 }

@@ -24,9 +24,10 @@ func (c *conn) read(ctx context.Context) error {
 	have := copy(buf, c.rest)
 	c.rest = nil
 	for {
-		c.link.Gather()
+		c.link.Gather(c.out.flush)
 		used, err := in.packets(ctx, buf[:have])
 		c.link.Flush()
+		c.out.flushAny()
 		if err != nil {
 			return err
 		}

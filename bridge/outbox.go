@@ -46,6 +46,16 @@ func (o *outbox) flush() {
 	}
 }
 
+// flushAny wakes the writer if there is anything to write.
+func (o *outbox) flushAny() {
+	o.mu.Lock()
+	n := len(o.buf)
+	o.mu.Unlock()
+	if n > 0 {
+		o.flush()
+	}
+}
+
 // take returns everything that waits; give returns its memory.
 func (o *outbox) take() []byte {
 	o.mu.Lock()

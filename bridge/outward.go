@@ -284,7 +284,7 @@ func (c *conn) pubrec(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 			c.local(err)
 			return
 		}
-		c.sendAck(mqtt.PUBREL, pid)
+		c.sendRelease(pid)
 	}))
 	return nil
 }

@@ -12,11 +12,12 @@ func (c *conn) onPuback(b []byte, t *turn) error {
 	if err := t.ack.Decode(c.version, b); err != nil {
 		return err
 	}
-	return c.sess.acked(t, t.ack.ID)
+	return c.sess.acked(t, t.ack.ID, false)
 }
 
-// acked finishes a QoS 1 delivery.
-func (s *session) acked(t *turn, pid mqtt.PacketID) error {
+// acked finishes a QoS 1 delivery. With others to come, whoever calls it sends
+// what the freed slots have room for.
+func (s *session) acked(t *turn, pid mqtt.PacketID, others bool) error {
 	s.mu.Lock()
 	i := s.flow.findLocked(pid)
 	if i < 0 || !s.flow.flight[i].wire {
@@ -28,8 +29,17 @@ func (s *session) acked(t *turn, pid mqtt.PacketID) error {
 		return protocolError("PUBACK for a QoS 2 delivery")
 	}
 	s.finishLocked(t, i)
-	s.moreLocked(t)
+	s.nextLocked(t, others)
 	return nil
+}
+
+// nextLocked is moreLocked unless others are to come, and unlocks.
+func (s *session) nextLocked(t *turn, others bool) {
+	if others {
+		s.mu.Unlock()
+		return
+	}
+	s.moreLocked(t)
 }
 
 // moreLocked sends what a freed slot of the window has room for, and unlocks.
@@ -164,10 +174,11 @@ func (c *conn) onPubcomp(b []byte, t *turn) error {
 	if err := t.comp.Decode(c.version, b); err != nil {
 		return err
 	}
-	return c.sess.completed(t, t.comp.ID)
+	return c.sess.completed(t, t.comp.ID, false)
 }
 
-func (s *session) completed(t *turn, pid mqtt.PacketID) error {
+// completed finishes a QoS 2 delivery, as acked does one of QoS 1.
+func (s *session) completed(t *turn, pid mqtt.PacketID, others bool) error {
 	s.fault("out.pubcomp.received")
 	s.mu.Lock()
 	i := s.flow.findLocked(pid)
@@ -187,7 +198,7 @@ func (s *session) completed(t *turn, pid mqtt.PacketID) error {
 		return nil
 	}
 	s.finishLocked(t, i)
-	s.moreLocked(t)
+	s.nextLocked(t, others)
 	return nil
 }
 

@@ -10,31 +10,54 @@ import (
 // held up among them.
 const gatherMost = 64
 
-// gathering joins the PUBRECs that came together into one write: each of them
-// alone waits for a sync of its own, the first while the others come in.
+// gathering joins answers of the remote that came together. PUBRECs are written
+// together; what PUBACKs and PUBCOMPs make room for is sent together. Each for
+// itself, every exchange breaks up into packets that travel alone, with a sync
+// and a few switches of goroutine for each.
 type gathering struct {
 	mu    sync.Mutex // guards the fields below
 	on    bool
+	freed bool // a delivery was finished
+	after func()
 	first *pubOp // carries the batch of all; the others are its joins
 }
 
-// Gather has Rec wait for Flush, for whoever has several PUBRECs at hand.
-func (l *Link) Gather() {
-	l.gathered.mu.Lock()
-	l.gathered.on = true
-	l.gathered.mu.Unlock()
+// Gather has Ack, Rec and Comp wait for Flush, for whoever has several answers
+// of the remote at hand. after runs each time that the functions given to Rec
+// have run for all PUBRECs that were written together.
+func (l *Link) Gather(after func()) {
+	g := &l.gathered
+	g.mu.Lock()
+	g.on, g.after = true, after
+	g.mu.Unlock()
 }
 
-// Flush ends what Gather began and writes what came.
+// Flush ends what Gather began: it writes and sends.
 func (l *Link) Flush() {
-	l.gathered.mu.Lock()
-	op := l.gathered.first
-	l.gathered.first, l.gathered.on = nil, false
-	l.gathered.mu.Unlock()
+	g := &l.gathered
+	g.mu.Lock()
+	op, freed := g.first, g.freed
+	g.first, g.after, g.on, g.freed = nil, nil, false, false
+	g.mu.Unlock()
 	if op != nil {
 		l.b.submitOrRetry(op)
 		l.s.fault("out.released.submitted")
 	}
+	if freed {
+		t := l.b.takeTurn()
+		l.s.mu.Lock()
+		l.s.moreLocked(t)
+		l.b.giveTurn(t)
+	}
+}
+
+// finished says whether Flush will send what a finished delivery has made room
+// for.
+func (g *gathering) finished() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.freed = g.on
+	return g.on
 }
 
 // release makes `released` durable for op's packet id, now or with others.
@@ -49,7 +72,7 @@ func (l *Link) release(op *pubOp, key store.SessionID) {
 		l.s.fault("out.released.submitted")
 		return
 	case g.first == nil:
-		g.first = op
+		g.first, op.after = op, g.after
 	default:
 		g.first.joins = append(g.first.joins, op)
 	}
@@ -68,11 +91,14 @@ func (l *Link) release(op *pubOp, key store.SessionID) {
 
 // releasedReceipt answers for all that were gathered, in their order.
 func (t *turn) releasedReceipt(op *pubOp) {
-	joins, err := op.joins, op.err
+	joins, err, after := op.joins, op.err, op.after
 	op.joins = nil
 	op.list.ready(t, op)
 	for _, j := range joins {
 		j.err = err
 		j.list.ready(t, j)
+	}
+	if after != nil {
+		after()
 	}
 }

@@ -37,7 +37,8 @@ func TestGatheredPubrecs(t *testing.T) {
 	}
 	s.st.Flush(t.Context())
 	before := s.st.Stats().Commits
-	l.Gather()
+	afters := make(chan int, 10)
+	l.Gather(func() { afters <- len(answered) })
 	for _, pid := range pids {
 		rec(pid)
 	}
@@ -57,6 +58,9 @@ func TestGatheredPubrecs(t *testing.T) {
 		}
 	}
 	s.st.Flush(t.Context())
+	for range 2 { // the end of each batch is told
+		<-afters
+	}
 	if k := s.st.Stats().Commits - before; k > n/4 { // two, and what else the store has to do
 		t.Errorf("%d commits for %d PUBRECs", k, n)
 	}

@@ -132,7 +132,7 @@ func (l *Link) endLocked() {
 func (l *Link) Ack(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 	t := l.b.takeTurn()
 	defer l.b.giveTurn(t)
-	return l.s.acked(t, pid)
+	return l.s.acked(t, pid, l.gathered.finished())
 }
 
 // Refused says that the other end had no room for a delivery, and so does not
@@ -209,5 +209,5 @@ func (l *Link) Rec(pid mqtt.PacketID, code mqtt.ReasonCode, then func(error)) er
 func (l *Link) Comp(pid mqtt.PacketID) error {
 	t := l.b.takeTurn()
 	defer l.b.giveTurn(t)
-	return l.s.completed(t, pid)
+	return l.s.completed(t, pid, l.gathered.finished())
 }

@@ -29,6 +29,7 @@ type pubOp struct {
 	late  bool        // deliveries wait for the receipt (inbound QoS 2)
 	joins []*pubOp    // repeats that are answered with this one
 	done  func(error) // inside the process
+	after func()      // runs when all of joins are answered too
 
 	large   *largeIn // whose payload portion is a part of
 	portion []byte
@@ -74,6 +75,7 @@ func (op *pubOp) reset() {
 	op.kind, op.pid, op.code, op.qos = 0, 0, 0, 0
 	op.to, op.other = op.to[:0], op.other[:0]
 	op.route, op.msg, op.joins, op.done, op.fn, op.err = nil, nil, nil, nil, nil, nil
+	op.after = nil
 	op.hold, op.late, op.ready = false, false, false
 	op.saves, op.removed = nil, nil
 	op.large, op.portion = nil, nil

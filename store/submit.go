@@ -197,6 +197,8 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 		due = now + s.opts.LazyInterval
 	case worth && wait <= s.opts.CommitDelay:
 		due = now + wait
+	case sub.done == nil && sub.settles():
+		due = now + settleDelay
 	}
 	due = max(due, now+s.commitDelayLocked()) // to keep to the write budget
 	sub.due = int64(due)
@@ -204,6 +206,23 @@ func (s *Store) acceptLocked(b *Batch, sub *submission, now time.Duration) (wake
 	s.pending = append(s.pending, sub)
 	s.pendingBytes += sub.bytes
 	return due < s.sleepUntil || len(s.marks) > 0 || s.pendingBytes > s.opts.MaxPending/2
+}
+
+// settleDelay is how long a batch that only says what is done waits for another
+// to go with. Nobody waits for it, and a power cut costs a PUBREL that is sent
+// again; while the next commit waits for one that nobody needs.
+const settleDelay = 10 * time.Millisecond
+
+// settles says whether all of the batch is what somebody is done with.
+func (sub *submission) settles() bool {
+	for i := range sub.ops {
+		switch sub.ops[i].kind {
+		case opDone, opDonePacket, opNone:
+		default:
+			return false
+		}
+	}
+	return len(sub.msgs) == 0
 }
 
 // applyLocked applies one operation to memory. What it leaves as opNone needs
