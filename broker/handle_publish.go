@@ -315,7 +315,7 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 		if errors.Is(err, store.ErrBusy) {
 			return err
 		}
-		if c.version != mqtt.V5 {
+		if c.version != mqtt.V5 || errors.Is(err, store.ErrQuotaClose) {
 			if p.QoS == 0 {
 				t.counts.dropped++
 				return nil

@@ -122,6 +122,7 @@ const (
 	DropOldest                   // the oldest waiting message goes
 	DropNewest                   // the new message is not queued for this session
 	LatestPerTopic               // an older message of the same topic goes, else the oldest
+	RejectClose                  // Reject, and the publisher is disconnected, also one of MQTT 5
 )
 
 // Listener is one place where clients connect.

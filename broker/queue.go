@@ -199,7 +199,7 @@ func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied b
 	if f.hasLocked(q.ID) {
 		return true
 	}
-	aged := s.limitsOfLocked(q.SubscriptionIDs).over(q.Message.Time, t.now)
+	aged := s.limitsOfLocked(q.SubscriptionIDs).over(q.Message.Time, t.now) || b.store.TooOld(q.Message.Time, t.now)
 	expired := aged || q.Message.Expires != 0 && t.now >= q.Message.Expires // [MQTT-3.3.2-5]
 	if !f.shownLocked(q.ID) {
 		return false // it may be what is being sent

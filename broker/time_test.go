@@ -201,6 +201,36 @@ A< nothing 1s
 	})
 }
 
+// TestQueueFullCloses: at the bound of a queue whose policy is close, a publisher
+// of any version is disconnected, and nobody gets its message; with reject MQTT 5
+// is told and stays.
+func TestQueueFullCloses(t *testing.T) {
+	for policy, answer := range map[OnFull]string{RejectClose: "C< DISCONNECT code=0x97 ...\nC< closed\n", Reject: "C< PUBACK pid=2 code=0x97 ...\nC> PINGREQ\nC< PINGRESP\n"} {
+		inBubble(t, func(o *Options) { o.Queue.Messages, o.Queue.OnFull = 1, policy }, func(flow func(string)) {
+			flow(`
+A> CONNECT id=a clean=0 session-expiry-interval=1000
+A< CONNACK
+A> SUBSCRIBE pid=1 filter=t qos=1
+A< SUBACK ...
+A> DISCONNECT
+A< closed
+O> CONNECT id=o keepalive=0
+O< CONNACK
+O> SUBSCRIBE pid=1 filter=t qos=0
+O< SUBACK ...
+C> CONNECT id=c keepalive=0
+C< CONNACK
+C> PUBLISH topic=t qos=1 pid=1 payload=first
+C< PUBACK ...
+O< PUBLISH topic=t qos=0 payload=first
+C> PUBLISH topic=t qos=1 pid=2 payload=second
+` + answer + `
+O< nothing 1s
+`)
+		})
+	}
+}
+
 // TestQueueAge: a message that has waited for longer than max_queued_age is not
 // delivered, whether its queue is in the store or in memory and whether the
 // store has swept it yet.

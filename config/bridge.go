@@ -75,7 +75,7 @@ type Queue struct {
 	MaxMessages int      `yaml:"max_messages" default:"0" min:"0" doc:"Messages that may wait; 0: no bound but bytes."`
 	MaxBytes    Size     `yaml:"max_bytes" default:"0" doc:"Bytes that may wait; 0: a share of the free disk."`
 	MaxAge      Duration `yaml:"max_age" default:"0" doc:"How long a message may wait; 0: until it expires by its own."`
-	OnFull      string   `yaml:"on_full" default:"drop_oldest" enum:"reject,drop_oldest,drop_newest,latest_per_topic" doc:"What happens when it is full."`
+	OnFull      string   `yaml:"on_full" default:"drop_oldest" enum:"reject,close,drop_oldest,drop_newest,latest_per_topic" doc:"What happens when it is full: see mqtt.queue_full."`
 }
 
 // Topic is one rule of a bridge: what is carried in which direction, and what

@@ -9,6 +9,8 @@ type Store struct {
 	WriteBudget   Size         `yaml:"write_budget" default:"0" doc:"Bytes a day the card should be spared to; near it groups are gathered longer. Acknowledgements are never weakened. 0: none."`
 	CardWrites    int          `yaml:"card_writes" default:"300" min:"1" doc:"How often the card can be written over as a whole, for the estimate of its life: the maker's TBW divided by its size. 300 is a guess for consumers' cards."`
 	MaxBytes      Size         `yaml:"max_bytes" default:"0" doc:"Bytes that may wait in all queues together; 0: a share of the free disk."`
+	MaxMessages   int          `yaml:"max_messages" default:"0" min:"0" doc:"Messages that may wait in all queues together, one for three clients counting three times; beyond it publishers are refused. 0: no bound but bytes."`
+	MaxAge        Duration     `yaml:"max_age" default:"0" doc:"How long a message may wait in any queue, whatever the bounds of the queue are; 0: for ever."`
 	MaxPending    Size         `yaml:"max_pending" default:"4MB" min:"64KiB" max:"1GiB" doc:"Bytes that may wait for the card before publishers have to."`
 	Durability    []Durability `yaml:"durability" doc:"Durability of the messages of some topics, and with it what their acknowledgement means. The first filter that matches counts; what none names is of class commit."`
 	RetainedClass string       `yaml:"retained_class" default:"commit" enum:"commit,lazy,memory" doc:"Durability of retained messages that clients publish with QoS 1 or 2. With QoS 0 they are lazy."`

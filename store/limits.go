@@ -13,6 +13,7 @@ const (
 	DropOldest                   // the oldest message not yet handed out makes room
 	DropNewest                   // the new message is not queued for this session
 	LatestPerTopic               // an older message of the same topic makes room, else the oldest
+	Close                        // Reject with ErrQuotaClose: the publisher is to be disconnected
 )
 
 // Limits bound one session's queue. Zero means no bound.
@@ -71,7 +72,8 @@ func (s *Store) SetLimits(id SessionID, l Limits, list ...Part) {
 // refuses says whether the publisher of one more message is to be rejected.
 func (ss *session) refuses(subs []uint32, size uint32) bool {
 	c := ss.part(subs)
-	return ss.limitsOf(c).OnFull == Reject && ss.over(c, size)
+	policy := ss.limitsOf(c).OnFull
+	return (policy == Reject || policy == Close) && ss.over(c, size)
 }
 
 // roomLocked makes room for a message as the session's limits say; false means
@@ -87,7 +89,7 @@ func (s *Store) roomLocked(ss *session, r *pendingRecipient, id MessageID, m *pe
 	}
 	for ss.over(c, m.size) {
 		switch policy {
-		case DropNewest, Reject: // Reject: several messages of one batch for this session
+		case DropNewest, Reject, Close: // rejected: several messages of one batch for this session
 			s.meter.droppedNewest++
 			ss.lost(c, dropsNewest)
 			return false
@@ -175,6 +177,20 @@ func (ss *session) next(after MessageID) (MessageID, bool) {
 	return best, found
 }
 
+// refusal is the error for a publisher that refuses turned away.
+func (ss *session) refusal(subs []uint32) error {
+	if ss.limitsOf(ss.part(subs)).OnFull == Close {
+		return ErrQuotaClose
+	}
+	return ErrQuota
+}
+
+// TooOld says whether a message has waited for longer than Options.MaxAge; the
+// times are the broker's, in ms.
+func (s *Store) TooOld(at, now int64) bool { return s.tooOld(now - at) }
+
+func (s *Store) tooOld(waited int64) bool { return s.opts.MaxAge > 0 && waited > s.opts.MaxAge }
+
 // sweepLocked drops what is over age or expired in groups as a whole; single
 // messages are the broker's to judge when it reads them.
 func (s *Store) sweepLocked(now time.Duration) {
@@ -183,7 +199,7 @@ func (s *Store) sweepLocked(now time.Duration) {
 		for i := 0; i < len(ss.qs); i++ {
 			g := &ss.qs[i]
 			expired := g.expires > 0 && g.expires <= clock
-			if !expired && (g.newest == 0 || !ss.aged(clock-g.newest)) {
+			if !expired && (g.newest == 0 || !ss.aged(clock-g.newest) && !s.tooOld(clock-g.newest)) {
 				continue
 			}
 			type old struct {
@@ -193,7 +209,7 @@ func (s *Store) sweepLocked(now time.Duration) {
 			var gone []old
 			g.walk(0, func(e entry) bool {
 				c := ss.part(e.subs)
-				if age := ss.limitsOf(c).Age; !expired && (age == 0 || clock-g.newest <= age) {
+				if age := ss.limitsOf(c).Age; !expired && (age == 0 || clock-g.newest <= age) && !s.tooOld(clock-g.newest) {
 					return true
 				}
 				if e.id > ss.handed && !ss.lent(e.id) && !ss.bound(e.id) {

@@ -16,6 +16,7 @@ func TestLimits(t *testing.T) {
 			stats  Stats
 		}{
 			{Limits{Messages: 4, OnFull: Reject}, "[0 1 2 3]", ErrQuota, Stats{Rejected: 6}},
+			{Limits{Messages: 4, OnFull: Close}, "[0 1 2 3]", ErrQuotaClose, Stats{Rejected: 6}},
 			{Limits{Messages: 4, OnFull: DropOldest}, "[6 7 8 9]", nil, Stats{DroppedOldest: 6}},
 			{Limits{Messages: 4, OnFull: DropNewest}, "[0 1 2 3]", nil, Stats{DroppedNewest: 6}},
 			{Limits{Messages: 4, OnFull: LatestPerTopic}, "[6 7 8 9]", nil, Stats{DroppedTopic: 6}},
@@ -257,4 +258,54 @@ func TestSentPastOthers(t *testing.T) {
 		}
 		check(t, s)
 	}
+}
+
+// TestBoundsOfAll bounds all queues together, by messages and by age.
+func TestBoundsOfAll(t *testing.T) {
+	now := int64(1000)
+	s, _ := running(t, "", Options{Now: func() int64 { return now }, MaxMessages: 5, MaxAge: 500})
+	a, b := newSession(t, s, "a"), newSession(t, s, "b")
+	s.SetLimits(b, Limits{Age: 100, OnFull: DropOldest})
+	publish := func(to ...SessionID) error {
+		var batch Batch
+		m := message("t", "x")
+		m.Time = now
+		var list []Recipient
+		for _, id := range to {
+			list = append(list, Recipient{Session: id, QoS: 1})
+		}
+		batch.AddMessage(m, list)
+		return s.TrySubmit(&batch, nil)
+	}
+	for i, to := range [][]SessionID{{a, b}, {a, b}, {a}} {
+		if err := publish(to...); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if err := publish(b); !errors.Is(err, ErrQuota) || errors.Is(err, ErrQuotaClose) {
+		t.Fatal("the sixth message:", err)
+	}
+	flush(t, s)
+	sweep := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sweepLocked(s.since())
+	}
+	now += 200
+	sweep() // a queue's own bound is the tighter one
+	if st := s.Stats(); st.Messages != 3 || st.DroppedAge != 2 || st.Rejected != 1 {
+		t.Fatalf("%+v", st)
+	}
+	now += 400
+	if !s.TooOld(1000, now) || s.TooOld(1200, now) {
+		t.Error("TooOld")
+	}
+	sweep()
+	if st := s.Stats(); st.Messages != 0 || st.DroppedAge != 5 {
+		t.Fatalf("%+v", st)
+	}
+	if err := publish(b); err != nil {
+		t.Fatal("there is room again:", err)
+	}
+	check(t, s)
 }

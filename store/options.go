@@ -26,6 +26,11 @@ type Options struct {
 	// batches with messages are refused with ErrQuota. Zero: half of the disk's
 	// free space at Open.
 	MaxBytes int64
+	// MaxMessages bounds what waits for all sessions together, a message counting
+	// once for each; beyond it ErrQuota. Zero: no bound.
+	MaxMessages int
+	// MaxAge is how long, in ms, a message may wait for any session. Zero: for ever.
+	MaxAge int64
 	// CommitDelay is the longest the committer waits, from idle, for recipients
 	// that are online to acknowledge, so that a message cancels out before it is
 	// written. It adapts to their round trip below this cap. Zero: off.

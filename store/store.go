@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,8 @@ var (
 	ErrBusy = errors.New("store: too much waits to be written")
 	// ErrQuota means that a recipient's queue, the store or the disk is full.
 	ErrQuota = errors.New("store: quota exceeded")
+	// ErrQuotaClose is ErrQuota of a queue whose publishers are to be disconnected.
+	ErrQuotaClose = fmt.Errorf("%w: its publishers are disconnected", ErrQuota)
 	// ErrFailed means that the disk has failed and nothing can be made durable now.
 	ErrFailed = errors.New("store: the disk has failed")
 	// ErrTooLarge means that a message is larger than Options.MaxMessage.

@@ -102,7 +102,8 @@ func (s *Store) admitLocked(sub *submission) error {
 		return ErrQuota
 	case adds && s.pendingBytes > 0 && s.pendingBytes+sub.bytes > s.opts.MaxPending:
 		return ErrBusy // acknowledgements always come in: the clients' windows bound them
-	case len(sub.rcpt) > 0 && s.opts.MaxBytes > 0 && s.bodies+int64(s.pendingBytes+sub.bytes) > s.opts.MaxBytes:
+	case len(sub.rcpt) > 0 && s.opts.MaxMessages > 0 && s.messages+len(sub.rcpt) > s.opts.MaxMessages,
+		len(sub.rcpt) > 0 && s.opts.MaxBytes > 0 && s.bodies+int64(s.pendingBytes+sub.bytes) > s.opts.MaxBytes:
 		s.meter.rejected++
 		return ErrQuota
 	}
@@ -113,7 +114,7 @@ func (s *Store) admitLocked(sub *submission) error {
 			r.ss = s.sessions[r.session]
 			if r.ss != nil && !r.sent && r.ss.refuses(r.subs, m.size) {
 				s.meter.rejected++
-				return ErrQuota
+				return r.ss.refusal(r.subs)
 			}
 		}
 	}

@@ -127,7 +127,7 @@ func explainQueue(q config.Queue) string {
 		bounds = append(bounds, q.MaxBytes.String())
 	}
 	full := map[string]string{
-		"reject": "then publishers are refused", "drop_oldest": "then the oldest goes", "drop_newest": "then the new one is not kept",
+		"reject": "then publishers are refused", "close": "then publishers are disconnected", "drop_oldest": "then the oldest goes", "drop_newest": "then the new one is not kept",
 		"latest_per_topic": "then an older one of its topic goes, else the oldest",
 	}[q.OnFull]
 	said := "as many as the store has room for"

@@ -92,7 +92,7 @@ func reloadable(c *config.Config) []broker.Listener {
 
 func onFull(policy string) broker.OnFull {
 	return map[string]broker.OnFull{"reject": broker.Reject, "drop_oldest": broker.DropOldest, "drop_newest": broker.DropNewest,
-		"latest_per_topic": broker.LatestPerTopic}[policy]
+		"latest_per_topic": broker.LatestPerTopic, "close": broker.RejectClose}[policy]
 }
 
 // brokerListeners joins the configuration's listeners with their open sockets.

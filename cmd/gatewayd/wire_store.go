@@ -21,6 +21,7 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 	return store.Options{
 		Large: c.Store.Memory == "large", Log: log,
 		MaxPending: int(c.Store.MaxPending), MaxBytes: int64(c.Store.MaxBytes), MaxMessage: int(largest),
+		MaxMessages: c.Store.MaxMessages, MaxAge: c.Store.MaxAge.D().Milliseconds(),
 		CommitDelay: c.Store.CommitDelay.D(), LazyInterval: c.Store.LazyInterval.D(), WriteBudget: int64(c.Store.WriteBudget),
 		CardWrites: c.Store.CardWrites,
 	}
