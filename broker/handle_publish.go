@@ -441,6 +441,9 @@ func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, r *route, op *pubOp) erro
 	return nil
 }
 
+// maxWindow bounds what one session has under way in either direction.
+const maxWindow = store.MaxWindow
+
 // quota enforces our Receive Maximum [MQTT-3.3.4-9]; what 3.x sends is bounded
 // by not reading on.
 func (c *conn) quota() error {
@@ -481,7 +484,11 @@ func (c *conn) repeated(t *turn, p *mqtt.Publish, name string) (done bool, err e
 	s.mu.Lock()
 	h, held := s.holds[p.ID]
 	if !held {
+		n := len(s.holds)
 		s.mu.Unlock()
+		if n >= maxWindow { // of earlier connections too, and of 3.x, which has no Receive Maximum
+			return false, reasonError(mqtt.ReceiveMaximumExceeded, "more than %d messages not released", maxWindow)
+		}
 		return false, nil
 	}
 	if !p.Dup && h.digest != digest(name, p.Payload, p.Later) && h.state == holdDone {

@@ -24,7 +24,7 @@ func (l *Link) Resume(window int) {
 	}
 	l.ready, l.qos0 = nil, 0
 	s.flow.offlineLocked()
-	s.window = uint16(min(max(window, 1), 65535))
+	s.window = uint16(min(max(window, 1), maxWindow))
 	s.live = true
 	s.moreLocked(t)
 }

@@ -80,7 +80,7 @@ type Rules struct {
 	// QoS 0 is dropped and counted, QoS 1 and 2 stay queued; 0: 2 MiB.
 	MaxOutbox int
 	// MaxInflight is the number of QoS 1 and 2 messages under way to a client,
-	// and the Receive Maximum the broker announces; 0: 20.
+	// and the Receive Maximum the broker announces; 0: 20, at most 16,384.
 	MaxInflight int
 	// MaxInflightBytes bounds their payload bytes; 0: no bound.
 	MaxInflightBytes int
@@ -216,7 +216,7 @@ func (o Options) withDefaults() Options {
 func (r Rules) withDefaults() Rules {
 	r.ConnectTimeout = cmp.Or(r.ConnectTimeout, 10*time.Second)
 	r.MaxOutbox = cmp.Or(r.MaxOutbox, 2<<20)
-	r.MaxInflight = min(cmp.Or(r.MaxInflight, 20), 65535)
+	r.MaxInflight = min(cmp.Or(r.MaxInflight, 20), maxWindow)
 	r.MaxTopicLevels = cmp.Or(r.MaxTopicLevels, topic.DefaultLimits.Levels)
 	return r
 }

@@ -45,6 +45,11 @@ func (m *Message) Len() int { return len(m.Payload) + m.Body.Len() }
 // messageOverhead stands for a message's fixed fields and index entries.
 const messageOverhead = 24
 
+// MaxWindow is how many packet ids of one session may be held, and how many may
+// be bound to messages. All of either are in one record, which must be small
+// enough for badger's log: what is larger goes to another that is not synced.
+const MaxWindow = 16384
+
 // Recipient is one persistent session that needs a message.
 type Recipient struct {
 	Session         SessionID
