@@ -271,7 +271,7 @@ func (c *conn) accept(t *turn) {
 	c.hs = nil
 	c.parked = false
 	if f := s.flow; f != nil {
-		f.idle = len(f.flight)
+		f.idle, f.lead = len(f.flight), 0
 		for i := range f.flight {
 			f.flight[i].wire = false
 		}

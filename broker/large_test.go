@@ -257,4 +257,3 @@ func TestLargeRefused(t *testing.T) {
 		t.Errorf("%d messages are queued", n)
 	}
 }
-

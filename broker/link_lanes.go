@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"gatewayd/mqtt"
@@ -158,22 +159,23 @@ func (op *pubOp) topic() string {
 	return op.route.topic
 }
 
-// shownLocked says whether a message of the queue that is not in flight is one
-// that waits, for certain: while something is being sent whose id is not known
-// yet, only what is older than that.
-func (f *outflow) shownLocked(id store.MessageID) bool {
+// shownBelowLocked says up to where a message of the queue that is not in flight
+// is one that waits, for certain: while something is being sent whose id is not
+// known yet, only what is older than that.
+func (f *outflow) shownBelowLocked() store.MessageID {
+	below := store.MessageID(math.MaxUint64)
 	if f.lanes == nil {
-		return true // the queue is not read meanwhile
+		return below // the queue is not read meanwhile
 	}
-	if f.reserved > 0 && id > f.lanes.reservedFloor {
-		return false
+	if f.reserved > 0 {
+		below = f.lanes.reservedFloor
 	}
 	for i := range f.flight {
-		if d := &f.flight[i]; d.state == binding && d.id == 0 && id > d.floor {
-			return false
+		if d := &f.flight[i]; d.state == binding && d.id == 0 {
+			below = min(below, d.floor)
 		}
 	}
-	return true
+	return below
 }
 
 // crowdLocked is what of the queue is in flight, and how much of that was not

@@ -15,10 +15,13 @@ import (
 type outflow struct {
 	flight   []delivery // in the order of sending; a part of base
 	base     []delivery
-	head     int // where flight begins in base
-	bytes    int // of payload in flight
-	idle     int // in flight, but not yet sent on this connection
-	reserved int // slots of the window promised to messages not yet offered
+	head     int     // where flight begins in base
+	lead     int     // so many at the front were sent on this connection, at least
+	seek     int     // where the last search for a packet id ended
+	used     *pidSet // the packet ids in flight, when they are many
+	bytes    int     // of payload in flight
+	idle     int     // in flight, but not yet sent on this connection
+	reserved int     // slots of the window promised to messages not yet offered
 	nextPID  mqtt.PacketID
 	mark     mqtt.PacketID // QoS 1 packet ids are in use up to here, as the store knows
 
@@ -34,6 +37,7 @@ type outflow struct {
 	cursor    store.MessageID // everything up to here is under way, done or ours to skip
 	unoffered int             // submitted, or about to be, and not yet offered
 	acked     []ackedDelivery // done, but a refill may still see them
+	ackedSeek int             // where the last search in them ended
 	replayed  []*replay       // sent, but not yet acknowledged as a whole
 	lanes     *lanes          // nil: nothing passes what waits
 	live      int             // in flight: those that passed
@@ -110,20 +114,30 @@ func (f *outflow) packetIDLocked() mqtt.PacketID {
 		if f.nextPID == 0 {
 			f.nextPID = 1
 		}
-		if f.findLocked(pid) < 0 {
+		if f.used != nil && !f.used.has(pid) || f.used == nil && f.findLocked(pid) < 0 {
 			return pid
 		}
 	}
 }
 
 // findLocked returns the place in flight of a packet id, or -1. Acknowledgements
-// come in the order of sending, so the first is nearly always the one.
+// come in the order of sending, so the first is nearly always the one, or the
+// one behind the last that was looked for.
 func (f *outflow) findLocked(pid mqtt.PacketID) int {
-	if f == nil {
+	if f == nil || len(f.flight) == 0 || f.used != nil && !f.used.has(pid) {
 		return -1
 	}
-	for i := range f.flight {
+	if f.flight[0].pid == pid {
+		return 0
+	}
+	from := min(f.seek, len(f.flight)-1)
+	for n := range f.flight {
+		i := from + n
+		if i >= len(f.flight) {
+			i -= len(f.flight)
+		}
 		if f.flight[i].pid == pid {
+			f.seek = i + 1
 			return i
 		}
 	}
@@ -139,17 +153,37 @@ func (f *outflow) addLocked(d *delivery) {
 		f.live++
 	}
 	if len(f.flight) == cap(f.flight) {
-		if f.head > 0 { // there is room in front
+		if f.head > len(f.flight)/2 { // there is room in front
 			n := copy(f.base, f.flight)
 			clear(f.base[n:])
 			f.flight, f.head = f.base[:n], 0
 		} else {
 			f.flight = append(make([]delivery, 0, max(4, 2*len(f.flight))), f.flight...)
-			f.base = f.flight[:cap(f.flight)]
+			f.base, f.head = f.flight[:cap(f.flight)], 0
 		}
 	}
 	f.flight = append(f.flight, *d)
+	switch {
+	case f.used != nil:
+		f.used.add(d.pid)
+	case len(f.flight) > pidSetFrom:
+		f.used = new(pidSet)
+		for i := range f.flight {
+			f.used.add(f.flight[i].pid)
+		}
+	}
 }
+
+// pidSetFrom is how many deliveries in flight are worth a set of their packet
+// ids.
+const pidSetFrom = 64
+
+// pidSet is a set of packet ids.
+type pidSet [1 << 16 / 64]uint64
+
+func (s *pidSet) has(pid mqtt.PacketID) bool { return s[pid/64]>>(pid%64)&1 != 0 }
+func (s *pidSet) add(pid mqtt.PacketID)      { s[pid/64] |= 1 << (pid % 64) }
+func (s *pidSet) remove(pid mqtt.PacketID)   { s[pid/64] &^= 1 << (pid % 64) }
 
 // dropLocked takes the i-th delivery out of flight.
 func (f *outflow) dropLocked(i int) {
@@ -160,6 +194,15 @@ func (f *outflow) dropLocked(i int) {
 	}
 	if d.msg != nil {
 		f.bytes -= d.msg.size()
+	}
+	if f.used != nil {
+		f.used.remove(d.pid)
+	}
+	if i < f.lead {
+		f.lead--
+	}
+	if i < f.seek {
+		f.seek--
 	}
 	if i == 0 {
 		f.flight[0] = delivery{}
@@ -172,8 +215,8 @@ func (f *outflow) dropLocked(i int) {
 	}
 	if len(f.flight) == 0 {
 		f.flight, f.head = f.base[:0], 0
-		if cap(f.base) > 64 {
-			f.flight, f.base = nil, nil
+		if cap(f.base) > pidSetFrom {
+			f.flight, f.base, f.used = nil, nil, nil
 		}
 	}
 }
@@ -185,7 +228,7 @@ func (f *outflow) emptyLocked() {
 		return
 	}
 	f.flight, f.base, f.acked, f.replayed = nil, nil, nil, nil
-	f.head, f.idle, f.live, f.bytes = 0, 0, 0, 0
+	f.head, f.idle, f.live, f.bytes, f.lead, f.seek, f.used = 0, 0, 0, 0, 0, 0, nil
 	f.queue.empty()
 }
 

@@ -24,7 +24,10 @@ func (s *session) sendLaneLocked(t *turn, of lane) bool {
 	f := s.flow
 	wired := len(f.flight) - f.idle
 	o := &t.out2
-	for i := 0; i < len(f.flight) && f.idle > 0; i++ {
+	for f.lead < len(f.flight) && f.flight[f.lead].wire {
+		f.lead++
+	}
+	for i := f.lead; i < len(f.flight) && f.idle > 0; i++ {
 		d := &f.flight[i]
 		if of != anyLane && d.lane() != of {
 			continue

@@ -151,8 +151,9 @@ func (b *Broker) refill(s *session) bool {
 		return s.stopRefillLocked()
 	}
 	before := f.cursor
+	view := f.viewLocked()
 	for i := range items {
-		if !s.sendQueuedLocked(t, op, &items[i], denied != nil && denied[i]) {
+		if !s.sendQueuedLocked(t, op, &items[i], &view, denied != nil && denied[i]) {
 			break
 		}
 		f.cursor = items[i].ID
@@ -192,16 +193,48 @@ func (s *session) stopRefillLocked() bool {
 	return again
 }
 
+// queueView is what a refill has to know of what is in flight to tell what of
+// the queue waits. It holds as long as the session stays locked: what the refill
+// itself puts in flight it does not see again.
+type queueView struct {
+	taken map[store.MessageID]bool // in flight or done, when they are many
+	below store.MessageID          // see shownBelowLocked
+}
+
+// viewLocked looks at what is in flight once for a whole refill.
+func (f *outflow) viewLocked() (v queueView) {
+	v.below = f.shownBelowLocked()
+	if len(f.flight)+len(f.acked) <= pidSetFrom {
+		return v
+	}
+	v.taken = make(map[store.MessageID]bool, len(f.flight)+len(f.acked))
+	for i := range f.flight {
+		v.taken[f.flight[i].id] = true
+	}
+	for i := range f.acked {
+		v.taken[f.acked[i].id] = true
+	}
+	return v
+}
+
+// takenLocked says whether a message of the queue is in flight, or done.
+func (f *outflow) takenLocked(v *queueView, id store.MessageID) bool {
+	if v.taken != nil {
+		return v.taken[id]
+	}
+	return f.hasLocked(id)
+}
+
 // sendQueuedLocked sends one message of the queue. It reports false when that has to
 // wait.
-func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, denied bool) bool {
+func (s *session) sendQueuedLocked(t *turn, op *pubOp, q *store.Queued, view *queueView, denied bool) bool {
 	f, b := s.flow, s.b
-	if f.hasLocked(q.ID) {
+	if f.takenLocked(view, q.ID) {
 		return true
 	}
 	aged := s.limitsOfLocked(q.SubscriptionIDs).over(q.Message.Time, t.now) || b.store.TooOld(q.Message.Time, t.now)
 	expired := aged || q.Message.Expires != 0 && t.now >= q.Message.Expires // [MQTT-3.3.2-5]
-	if !f.shownLocked(q.ID) {
+	if q.ID > view.below {
 		return false // it may be what is being sent
 	}
 	counted := f.lanes.counted(q.ID)

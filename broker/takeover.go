@@ -361,7 +361,7 @@ func (f *outflow) offlineLocked() {
 			f.dropLocked(i)
 		}
 	}
-	f.idle = len(f.flight)
+	f.idle, f.lead = len(f.flight), 0
 }
 
 // takeoverLog names clients that fight over an id, once a minute.

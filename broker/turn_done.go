@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"slices"
 
 	"gatewayd/faulthook"
 	"gatewayd/store"
@@ -42,16 +43,27 @@ func (t *turn) doneSubmitted() {
 
 // submittedLocked notes that the store knows the client is done with id.
 func (f *outflow) submittedLocked(id store.MessageID) {
-	for i := range f.acked {
+	// They come in the order in which they were noted, so it is the first, or the
+	// one behind the last.
+	from := min(f.ackedSeek, max(0, len(f.acked)-1))
+	for n := range f.acked {
+		i := from + n
+		if i >= len(f.acked) {
+			i -= len(f.acked)
+		}
 		if f.acked[i].id != id {
 			continue
 		}
-		if f.refilling {
+		f.ackedSeek = i
+		switch {
+		case f.refilling:
 			f.acked[i].submitted = true
-			return
+			f.ackedSeek++
+		case i == 0:
+			f.acked = f.acked[1:]
+		default:
+			f.acked = slices.Delete(f.acked, i, i+1)
 		}
-		n := copy(f.acked[i:], f.acked[i+1:])
-		f.acked = f.acked[:i+n]
 		return
 	}
 }
