@@ -211,7 +211,7 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 	pid, s, in := t.rel.ID, c.sess, c.inboundOf()
 	s.fault("in.pubrel.received")
 	s.mu.Lock()
-	h, held := s.holds[pid]
+	h, held := s.holds.get(pid)
 	if held && h.state == holdPending {
 		s.mu.Unlock()
 		return protocolError("PUBREL before PUBREC")
@@ -221,7 +221,7 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 		code = mqtt.PacketIDNotFound
 	}
 	if !held || h.state == holdDone && !h.stored {
-		delete(s.holds, pid)
+		s.holds.drop(pid)
 		if in.idle(mqtt.PUBCOMP) {
 			in.count(-1)
 			c.answerLocked(t, mqtt.PUBCOMP, pid, code)
@@ -240,7 +240,7 @@ func (c *conn) onPubrel(b []byte, t *turn) error {
 		return nil
 	case held && h.stored:
 		h.state, h.op = holdReleasing, op
-		s.holds[pid] = h
+		s.holds.put(pid, h)
 		op.hold = true
 		op.batch.Release(s.key, uint16(pid))
 		op.fn = (*turn).ackReceipt

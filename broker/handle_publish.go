@@ -276,7 +276,7 @@ func (c *conn) refusePublish(t *turn, p *mqtt.Publish, code mqtt.ReasonCode) err
 		if !code.Failed() { // swallowed: PUBREL will come
 			op.hold = false
 			c.sess.mu.Lock()
-			c.sess.holdLocked(p.ID, hold{state: holdDone, digest: digest(p.Topic, p.Payload, p.Later)})
+			c.sess.holds.put(p.ID, hold{state: holdDone, digest: digest(p.Topic, p.Payload, p.Later)})
 			c.sess.mu.Unlock()
 		}
 	}
@@ -348,7 +348,7 @@ func (c *conn) route(t *turn, p *mqtt.Publish, r *route) error {
 		op.offerAll(t, false)
 	} else {
 		c.sess.mu.Lock()
-		c.sess.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload, p.Later), stored: c.sess.durable()})
+		c.sess.holds.put(p.ID, hold{state: holdPending, op: op, digest: digest(r.topic, p.Payload, p.Later), stored: c.sess.durable()})
 		c.sess.mu.Unlock()
 	}
 	op.launched(t)
@@ -404,7 +404,7 @@ func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, r *route, op *pubOp) erro
 		}
 		op.msg = t.out.keep()
 		s.mu.Lock()
-		s.holdLocked(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload, p.Later)})
+		s.holds.put(p.ID, hold{state: holdPending, op: op, digest: digest(op.msg.Topic, p.Payload, p.Later)})
 		s.mu.Unlock()
 		in.count(1)
 		in.enqueue(op)
@@ -419,7 +419,7 @@ func (c *conn) routeVolatile(t *turn, p *mqtt.Publish, r *route, op *pubOp) erro
 	case p.QoS == 2:
 		in.count(1) // until PUBREL
 		s.mu.Lock()
-		s.holdLocked(p.ID, hold{state: holdDone, digest: digest(r.topic, p.Payload, p.Later)})
+		s.holds.put(p.ID, hold{state: holdDone, digest: digest(r.topic, p.Payload, p.Later)})
 		c.answerLocked(t, mqtt.PUBREC, p.ID, c.success(2, r))
 		s.mu.Unlock()
 	case p.QoS == 1 && in.idle(mqtt.PUBACK):
@@ -460,19 +460,11 @@ func (c *conn) quota() error {
 	return nil
 }
 
-// holdLocked notes an inbound QoS 2 packet id.
-func (s *session) holdLocked(pid mqtt.PacketID, h hold) {
-	if s.holds == nil {
-		s.holds = make(map[mqtt.PacketID]hold)
-	}
-	s.holds[pid] = h
-}
-
 // held says whether the packet id is held by this very message.
 func (c *conn) held(p *mqtt.Publish, name string) bool {
 	c.sess.mu.Lock()
 	defer c.sess.mu.Unlock()
-	h, held := c.sess.holds[p.ID]
+	h, held := c.sess.holds.get(p.ID)
 	return held && (p.Dup || h.digest == digest(name, p.Payload, p.Later) || h.state != holdDone)
 }
 
@@ -482,9 +474,9 @@ func (c *conn) held(p *mqtt.Publish, name string) bool {
 func (c *conn) repeated(t *turn, p *mqtt.Publish, name string) (done bool, err error) {
 	s := c.sess
 	s.mu.Lock()
-	h, held := s.holds[p.ID]
+	h, held := s.holds.get(p.ID)
 	if !held {
-		n := len(s.holds)
+		n := s.holds.len()
 		s.mu.Unlock()
 		if n >= maxWindow { // of earlier connections too, and of 3.x, which has no Receive Maximum
 			return false, reasonError(mqtt.ReceiveMaximumExceeded, "more than %d messages not released", maxWindow)
@@ -493,7 +485,7 @@ func (c *conn) repeated(t *turn, p *mqtt.Publish, name string) (done bool, err e
 	}
 	if !p.Dup && h.digest != digest(name, p.Payload, p.Later) && h.state == holdDone {
 		// The new message's hold replaces this one, in the store too.
-		delete(s.holds, p.ID)
+		s.holds.drop(p.ID)
 		s.mu.Unlock()
 		c.in.count(-1)
 		return false, nil

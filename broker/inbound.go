@@ -166,22 +166,22 @@ func (op *pubOp) settleHold() []*pubOp {
 	s := op.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h, ok := s.holds[op.pid]
+	h, ok := s.holds.get(op.pid)
 	if !ok || h.op != op {
 		return op.joins
 	}
 	h.op = nil
 	switch {
 	case op.kind == mqtt.PUBCOMP && op.err == nil:
-		delete(s.holds, op.pid)
+		s.holds.drop(op.pid)
 	case op.kind == mqtt.PUBCOMP: // still held
 		h.state = holdDone
-		s.holds[op.pid] = h
+		s.holds.put(op.pid, h)
 	case op.err != nil || op.code.Failed():
-		delete(s.holds, op.pid)
+		s.holds.drop(op.pid)
 	default:
 		h.state = holdDone
-		s.holds[op.pid] = h
+		s.holds.put(op.pid, h)
 	}
 	return op.joins
 }

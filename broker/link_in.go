@@ -52,7 +52,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 		s.fault("in.publish.received")
 		sum := digest(p.Topic, p.Payload, 0)
 		s.mu.Lock()
-		if h, held := s.holds[pid]; held && (dup || h.digest == sum || h.state != holdDone) {
+		if h, held := s.holds.get(pid); held && (dup || h.digest == sum || h.state != holdDone) {
 			op.hold = false
 			wait := h.state == holdPending && h.op != nil
 			if wait {
@@ -66,7 +66,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 			return nil
 		}
 		h := hold{state: holdPending, digest: sum, op: op, stored: s.durable()}
-		s.holdLocked(pid, h)
+		s.holds.put(pid, h)
 		if h.stored {
 			op.batch.Hold(s.key, uint16(pid), sum)
 		}
@@ -76,7 +76,7 @@ func (l *Link) receive(t *turn, p Publication, pid mqtt.PacketID, dup bool, done
 	if err != nil {
 		if op.hold {
 			s.mu.Lock()
-			delete(s.holds, pid)
+			s.holds.drop(pid)
 			s.mu.Unlock()
 		}
 		op.free()
@@ -94,7 +94,7 @@ func (l *Link) Release(pid mqtt.PacketID, done func(error)) {
 	op := l.b.newOp()
 	op.s, op.pid, op.kind, op.done = s, pid, mqtt.PUBCOMP, done
 	s.mu.Lock()
-	h, held := s.holds[pid]
+	h, held := s.holds.get(pid)
 	switch {
 	case held && h.state == holdReleasing && h.op != nil:
 		h.op.joins = append(h.op.joins, op)
@@ -103,7 +103,7 @@ func (l *Link) Release(pid mqtt.PacketID, done func(error)) {
 		return
 	case held && h.stored:
 		h.state, h.op = holdReleasing, op
-		s.holds[pid] = h
+		s.holds.put(pid, h)
 		op.hold = true
 		op.batch.Release(s.key, uint16(pid))
 		op.fn = (*turn).ackReceipt
@@ -113,7 +113,7 @@ func (l *Link) Release(pid mqtt.PacketID, done func(error)) {
 		s.fault("in.release.submitted")
 		return
 	case held:
-		delete(s.holds, pid)
+		s.holds.drop(pid)
 	}
 	l.in.enqueue(op)
 	s.mu.Unlock()
@@ -126,12 +126,12 @@ func (l *Link) ForgetHolds() error {
 	s := l.s
 	var batch store.Batch
 	s.mu.Lock()
-	for pid, h := range s.holds {
+	s.holds.each(func(pid mqtt.PacketID, h hold) {
 		if h.stored {
 			batch.Release(s.key, uint16(pid))
 		}
-	}
-	clear(s.holds)
+	})
+	s.holds = holds{}
 	s.mu.Unlock()
 	if batch.Len() == 0 {
 		return nil

@@ -113,7 +113,7 @@ func (b *Broker) restore() error {
 		},
 		Hold: func(id store.SessionID, pid uint16, digest uint64) error {
 			if s := byKey[id]; s != nil {
-				s.holdLocked(mqtt.PacketID(pid), hold{state: holdDone, digest: digest, stored: true})
+				s.holds.put(mqtt.PacketID(pid), hold{state: holdDone, digest: digest, stored: true})
 			}
 			return nil
 		},

@@ -28,10 +28,10 @@ type session struct {
 	key     store.SessionID // 0: nothing of it is in the store
 	client  *Client         // who connected last
 	subs    []*subscription
-	index   map[string]int         // of subs by name, once there are many
-	flow    *outflow               // lazily: QoS 1 and 2 to the client
-	holds   map[mqtt.PacketID]hold // lazily: QoS 2 from the client
-	replay  []*replay              // retained messages still to be sent
+	index   map[string]int // of subs by name, once there are many
+	flow    *outflow       // lazily: QoS 1 and 2 to the client
+	holds   holds          // QoS 2 from the client
+	replay  []*replay      // retained messages still to be sent
 	will    *will
 	stored  *will  // the will as the store has it
 	saves   saving // how far the store knows of all this
@@ -147,19 +147,3 @@ func (s *session) outLocked() *outflow {
 	}
 	return s.flow
 }
-
-// hold is an inbound QoS 2 packet id that was not released yet.
-type hold struct {
-	digest uint64
-	state  holdState
-	stored bool   // is in the store
-	op     *pubOp // while pending or releasing: whose receipt decides
-}
-
-type holdState uint8
-
-const (
-	holdPending   holdState = iota + 1 // PUBREC waits for the receipt
-	holdDone                           // PUBREC was sent, or may be
-	holdReleasing                      // PUBCOMP waits for the receipt
-)

@@ -249,7 +249,7 @@ func (b *Broker) endLocked(t *turn, s *session) (*conn, *will) {
 func (b *Broker) forget(t *turn, s *session, batch *store.Batch) {
 	s.mu.Lock()
 	subs := s.subs
-	s.subs, s.index, s.replay, s.holds = nil, nil, nil, nil
+	s.subs, s.index, s.replay, s.holds = nil, nil, nil, holds{}
 	groups := groupsOf(subs)
 	if len(groups) == 0 {
 		s.flow.emptyLocked()
