@@ -30,7 +30,9 @@ type session struct {
 	topics   map[string][]MessageID // waiting messages by topic, kept for LatestPerTopic only
 	parts    *parts                 // nil: none is bounded by itself
 
-	flights   []flight // in order of sending
+	flights   []flight              // in order of sending
+	pids      *[1 << 16 / 64]uint64 // the packet ids of flights, when they are many
+	seek      int                   // where the last search among flights ended
 	mark      uint16
 	flightCut uint64 // the last cut that wrote them
 
@@ -188,9 +190,24 @@ func (ss *session) trimMem() {
 	}
 }
 
+// flight is the place of a packet id among those in flight, or -1. They are asked
+// for in their order, so a search begins where the last ended.
 func (ss *session) flight(pid uint16) int {
-	return slices.IndexFunc(ss.flights, func(f flight) bool { return f.pid == pid })
+	if ss.pids != nil && ss.pids[pid/64]>>(pid%64)&1 == 0 {
+		return -1
+	}
+	from := min(ss.seek, len(ss.flights))
+	for _, part := range [...]int{from, 0} {
+		if i := slices.IndexFunc(ss.flights[part:], func(f flight) bool { return f.pid == pid }); i >= 0 {
+			ss.seek = part + i
+			return ss.seek
+		}
+	}
+	return -1
 }
+
+// wideWindow is how many packet ids in flight are worth a set of them.
+const wideWindow = 64
 
 func (ss *session) hold(pid uint16) (int, bool) {
 	return slices.BinarySearchFunc(ss.holds, pid, func(h hold, pid uint16) int { return int(h.pid) - int(pid) })
@@ -238,9 +255,26 @@ func (ss *session) bind(pid uint16, id MessageID) {
 		ss.unbind(i)
 	}
 	ss.flights = append(ss.flights, flight{pid: pid, id: id})
+	switch {
+	case len(ss.flights) <= wideWindow:
+		ss.pids = nil
+	case ss.pids != nil:
+		ss.pids[pid/64] |= 1 << (pid % 64)
+	default:
+		ss.pids = new([1 << 16 / 64]uint64)
+		for _, f := range ss.flights {
+			ss.pids[f.pid/64] |= 1 << (f.pid % 64)
+		}
+	}
 }
 
 func (ss *session) unbind(i int) {
+	if pid := ss.flights[i].pid; ss.pids != nil {
+		ss.pids[pid/64] &^= 1 << (pid % 64)
+	}
+	if i < ss.seek {
+		ss.seek--
+	}
 	if i == 0 {
 		ss.flights = ss.flights[1:]
 		return

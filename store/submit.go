@@ -335,7 +335,7 @@ func (s *Store) deleteSessionLocked(ss *session, now time.Duration) {
 	s.messages -= ss.messages
 	s.bytes -= ss.bytes
 	ss.messages, ss.bytes, ss.waiting, ss.waitBits = 0, 0, 0, 0
-	ss.qs, ss.memq, ss.flights = nil, nil, nil
+	ss.qs, ss.memq, ss.flights, ss.pids = nil, nil, nil, nil
 	ss.dead = true
 	delete(s.sessions, ss.id)
 }

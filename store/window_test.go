@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math/rand/v2"
 	"testing"
 )
 
@@ -55,4 +56,32 @@ func TestWidestWindow(t *testing.T) {
 		t.Errorf("%d holds, %d flights", holds, flights)
 	}
 	check(t, s)
+}
+
+// TestFlightIDs holds the packet ids in flight against a plain list, few and
+// many.
+func TestFlightIDs(t *testing.T) {
+	for _, most := range []int{10, 1000} {
+		r := rand.New(rand.NewPCG(7, uint64(most)))
+		ss := &session{}
+		model := map[uint16]MessageID{}
+		for n := range 20_000 {
+			pid := uint16(r.IntN(3 * most))
+			if _, ok := model[pid]; r.IntN(2) == 0 && (ok || len(model) < most) {
+				ss.bind(pid, MessageID(n))
+				model[pid] = MessageID(n)
+			} else if i := ss.flight(pid); i >= 0 {
+				ss.unbind(i)
+				delete(model, pid)
+			}
+			probe := uint16(r.IntN(3 * most))
+			i := ss.flight(probe)
+			if id, ok := model[probe]; ok != (i >= 0) || ok && ss.flights[i] != (flight{pid: probe, id: id}) {
+				t.Fatalf("packet id %d is found at %d, and is there: %v", probe, i, ok)
+			}
+			if len(ss.flights) != len(model) {
+				t.Fatalf("%d in flight, not %d", len(ss.flights), len(model))
+			}
+		}
+	}
 }
