@@ -53,6 +53,15 @@ func (o *outbox) lacks(skip int) *bodyRead {
 	return nil
 }
 
+// partTaken is called when the client has taken a part of a payload: it is alive,
+// even if nothing is read from it meanwhile because of what waits for it. Anyone
+// may call it.
+func (c *conn) partTaken() {
+	if c.full.Load() {
+		c.lastPacket.Store(c.b.clock.Now())
+	}
+}
+
 // unreadable is called when a payload cannot be read on: what the client has of
 // it is no whole packet, so the connection ends. A message that is damaged leaves
 // the queue, or it would come again for ever. The reader calls it.

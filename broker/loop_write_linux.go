@@ -104,6 +104,7 @@ func (c *tcpConn) fetchLocked(r *bodyRead) {
 			c.post(func(t *turn) { c.conn.unreadable(t, r, err) })
 			return
 		}
+		c.partTaken()
 		c.flush()
 		if c.wantsDrain() {
 			c.post(c.conn.drained)

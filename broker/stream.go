@@ -234,6 +234,7 @@ func (s *stream) writeOutbox(o *outbox) error {
 				s.post(func(t *turn) { s.conn.unreadable(t, r, err) })
 				return err
 			}
+			s.conn.partTaken()
 		}
 		pieces := net.Buffers(o.pieces(nil, skip, 2*len(o.refs)+1))
 		n, err := pieces.WriteTo(s.nc)

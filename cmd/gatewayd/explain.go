@@ -18,6 +18,12 @@ func explainConfig(out io.Writer, c *config.Config) {
 	}
 	if c.Store.Persistence {
 		p("Data is kept in %s; acknowledgements wait for the card (at most %s of gathering).", c.Gateway.DataDir, c.Store.CommitDelay)
+		if c.Store.MaxMessages > 0 {
+			p("All queues together hold at most %d messages, then publishers are refused.", c.Store.MaxMessages)
+		}
+		if c.Store.MaxAge > 0 {
+			p("No message waits in a queue for longer than %s.", c.Store.MaxAge)
+		}
 		for _, d := range c.Store.Durability {
 			switch d.Class {
 			case "lazy":
