@@ -31,11 +31,12 @@ type TLSOptions struct {
 type ServerTLS struct {
 	opts    TLSOptions
 	current atomic.Pointer[tls.Config]
+	stamp   string // of the files, for Renewed
 }
 
 // NewServerTLS reads the files.
 func NewServerTLS(o TLSOptions) (*ServerTLS, error) {
-	s := &ServerTLS{opts: o}
+	s := &ServerTLS{opts: o, stamp: o.stamp()}
 	if err := s.Reload(); err != nil {
 		return nil, err
 	}

@@ -181,6 +181,9 @@ func (g *gateway) start(ctx context.Context) error {
 		}
 		g.stages.start("http", func(ctx context.Context) error { return server.Run(ctx, g.http) })
 	}
+	if len(g.secure) > 0 {
+		g.stages.start("certificates", g.renew)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -163,7 +164,7 @@ func credentials(t *testing.T, reload string) {
 	eventually(t, 30*time.Second, "it goes on", func() bool { return len(s.published()) == 1 })
 }
 
-// TestMosquitto938BridgeAddedAtRunTime and #1699: bridges and topics are added and changed at run time; a bridge that is
+// TestMosquitto938BridgeAddedAtRunTime: bridges are added at run time; a bridge that is
 // not changed does not notice.
 func TestMosquitto938BridgeAddedAtRunTime(t *testing.T) {
 	t.Parallel()
@@ -189,11 +190,33 @@ func TestMosquitto938BridgeAddedAtRunTime(t *testing.T) {
 		})
 	}
 	arrives("b/x")
-	g.change(t, `"b/#", qos: 1}`, `"b/#", qos: 1}, {filter: "c/#", qos: 1}`)
-	arrives("c/x")
 	if n := kept.conns.Load(); n != 1 {
 		t.Errorf("the bridge that stayed as it is connected %d times", n)
 	}
+}
+
+// TestMosquitto1699TopicsChangedAtRunTime: topics are added to a bridge that runs, and are still there after a restart.
+func TestMosquitto1699TopicsChangedAtRunTime(t *testing.T) {
+	t.Parallel()
+	s := newScripted(t).run()
+	g := newReloaded(t, fmt.Sprintf("  - {name: c, reload_type: immediate, restart_timeout: 200ms, addresses: [%q], topics: [{filter: \"a/#\", qos: 1}]}\n", s.addr()))
+	arrives := func(topic string) {
+		t.Helper()
+		here := newClient(t, g.addr, "here").mustConnect()
+		defer here.close()
+		n := 0
+		eventually(t, 60*time.Second, topic+" crosses", func() bool {
+			n++
+			here.publish(topic, fmt.Sprint(n), 1, false)
+			return slices.ContainsFunc(s.published(), func(p mqtt.Publish) bool { return p.Topic == topic })
+		})
+	}
+	arrives("a/x")
+	g.change(t, `"a/#", qos: 1}`, `"a/#", qos: 1}, {filter: "c/#", qos: 1}`)
+	arrives("c/x")
+	g.end(syscall.SIGTERM)
+	g.restartWith(g.config) // as the file has it
+	arrives("c/y")
 }
 
 // TestMosquitto2499DownIsSaidHere and #1902: as the link drops, 0 is said here, and by the will there.

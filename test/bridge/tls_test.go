@@ -195,64 +195,110 @@ func TestThinEdge3157RenewedClientCertificate(t *testing.T) {
 	}
 }
 
-// TestMosquitto2038RenewedListener and home-assistant/addons#3499: a listener's certificate, and the authority it trusts,
-// are read again at SIGHUP; who is connected stays.
+// encrypted is a running gateway with a listener that demands client certificates of an authority.
+type encrypted struct {
+	*centre
+	a    *authority
+	port int
+}
+
+func newEncrypted(t *testing.T, serverSince time.Time) *encrypted {
+	t.Helper()
+	e := &encrypted{a: newAuthority(t), port: freePort(t), centre: newGatewayd(t, "")}
+	e.a.issue("server", "old", serverSince)
+	e.a.issue("client", "client", time.Now().Add(-time.Hour))
+	e.restartWith(fmt.Sprintf("gateway: {id: gw-test, data_dir: %q}\nlisteners:\n  - {address: %q, anonymous: true}\n"+
+		"  - {address: \"127.0.0.1:%d\", anonymous: true, tls: {cert: %q, key: %q, client_ca: %q, require_client_cert: true}}\nboard: none\nhttp: {address: \"off\"}\n",
+		filepath.Join(e.dir, "data"), e.addr, e.port, e.a.file("server.crt"), e.a.file("server.key"), e.a.file("ca.crt")))
+	return e
+}
+
+// shake connects with the client certificate of an authority and returns the name in the server's.
+func (e *encrypted) shake(who *authority) (server *x509.Certificate, err error) {
+	pair, err := tls.LoadX509KeyPair(who.file("client.crt"), who.file("client.key"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", e.port), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Write([]byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 1, 'c'}); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Read(make([]byte, 4)); err != nil { // where TLS 1.3 tells of a refused certificate
+		return nil, err
+	}
+	return conn.ConnectionState().PeerCertificates[0], nil
+}
+
+// serves waits until the listener has a certificate of that name.
+func (e *encrypted) serves(name string) {
+	e.t.Helper()
+	eventually(e.t, 60*time.Second, name+" is served", func() bool {
+		c, err := e.shake(e.a)
+		return err == nil && c.Subject.CommonName == name
+	})
+}
+
+// TestMosquitto2038RenewedListener: a listener notices by itself that its certificate was renewed; who is connected stays.
 func TestMosquitto2038RenewedListener(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t)
-	a.issue("server", "old", time.Now().Add(-time.Hour))
-	a.issue("client", "client", time.Now().Add(-time.Hour))
-	port := freePort(t)
-	g := newGatewayd(t, "")
-	config := fmt.Sprintf("gateway: {id: gw-test, data_dir: %q}\nlisteners:\n  - {address: %q, anonymous: true}\n"+
-		"  - {address: \"127.0.0.1:%d\", anonymous: true, tls: {cert: %q, key: %q, client_ca: %q, require_client_cert: true}}\nboard: none\nhttp: {address: \"off\"}\n",
-		filepath.Join(g.dir, "data"), g.addr, port, a.file("server.crt"), a.file("server.key"), a.file("ca.crt"))
-	g.restartWith(config)
-	shake := func(who *authority) (cn string, err error) {
-		pair, err := tls.LoadX509KeyPair(who.file("client.crt"), who.file("client.key"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}})
-		if err != nil {
-			return "", err
-		}
-		defer conn.Close()
-		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := conn.Write([]byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 1, 'c'}); err != nil {
-			return "", err
-		}
-		if _, err := conn.Read(make([]byte, 4)); err != nil { // where TLS 1.3 tells of a refused certificate
-			return "", err
-		}
-		return conn.ConnectionState().PeerCertificates[0].Subject.CommonName, nil
-	}
-	if cn, err := shake(a); cn != "old" || err != nil {
-		t.Fatalf("%s, %v", cn, err)
-	}
-	connected := newClient(t, g.addr, "stays").mustConnect()
+	e := newEncrypted(t, time.Now().Add(-time.Hour))
+	e.serves("old")
+	connected := newClient(t, e.addr, "stays").mustConnect()
+	e.a.issue("server", "new", time.Now().Add(-time.Hour))
+	e.serves("new")
+	connected.publish("a", "b", 1, false)
+}
+
+// TestMosquitto3568AuthorityReplaced: SIGHUP replaces the authority whose clients a listener lets in (PR mosquitto#3568).
+func TestMosquitto3568AuthorityReplaced(t *testing.T) {
+	t.Parallel()
+	e := newEncrypted(t, time.Now().Add(-time.Hour))
+	connected := newClient(t, e.addr, "stays").mustConnect()
 	next := newAuthority(t)
 	next.issue("client", "client", time.Now().Add(-time.Hour))
-	if _, err := shake(next); err == nil {
+	if _, err := e.shake(next); err == nil {
 		t.Fatal("a stranger was let in")
 	}
-	a.issue("server", "new", time.Now().Add(-time.Hour))
 	pem, err := os.ReadFile(next.file("ca.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, a.file("ca.crt"), string(pem)) // the authority is another one now: mosquitto's PR #3568
-	if err := g.p.Signal(syscall.SIGHUP); err != nil {
+	write(t, e.a.file("ca.crt"), string(pem))
+	if err := e.p.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the new files are in use", func() bool {
-		cn, err := shake(next)
-		return cn == "new" && err == nil
+	eventually(t, 60*time.Second, "the new authority is in use", func() bool {
+		_, err := e.shake(next)
+		return err == nil
 	})
-	if _, err := shake(a); err == nil {
+	if _, err := e.shake(e.a); err == nil {
 		t.Error("the old authority is still trusted")
 	}
 	connected.publish("a", "b", 1, false)
+}
+
+// TestHomeAssistant3499ExpiredServed: a certificate that has expired is not served any more once it was renewed, although
+// nobody tells the gateway.
+func TestHomeAssistant3499ExpiredServed(t *testing.T) {
+	t.Parallel()
+	e := newEncrypted(t, time.Now().Add(-365*24*time.Hour))
+	c, err := e.shake(e.a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.NotAfter.Before(time.Now()) {
+		t.Fatalf("it is good until %v: the test is to begin with one that is not", c.NotAfter)
+	}
+	e.a.issue("server", "renewed", time.Now().Add(-time.Hour))
+	e.serves("renewed")
+	if c, err := e.shake(e.a); err != nil || c.NotAfter.Before(time.Now()) {
+		t.Errorf("%v, %v", c, err)
+	}
 }
 
 // restartWith starts the gateway with another configuration.
