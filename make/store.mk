@@ -11,7 +11,7 @@ test-386: ## the store's whole suite as a 32-bit program
 .PHONY: test-arm
 test-arm: ## the store's suite, short form, as an ARMv7 program under qemu-user
 	@command -v qemu-arm-static >/dev/null || scripts/setup-debian.sh rigs
-	GOARCH=arm GOARM=7 $(GO) test -count=1 -short -timeout 30m -exec qemu-arm-static $(CORRECTED) ./store
+	STORE_TEST_RUNNER=qemu-arm-static GOARCH=arm GOARM=7 $(GO) test -count=1 -short -timeout 30m -exec qemu-arm-static $(CORRECTED) ./store
 
 .PHONY: million
 million: ## a million queued messages: filled, started cold, drained; beside live traffic; in a control group of 128 MB (root)

@@ -43,7 +43,7 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	want := killWant{acked: map[string]bool{}, began: map[string]bool{}}
 	for round := range rounds {
-		cmd := exec.Command(os.Args[0])
+		cmd := self()
 		cmd.Env = append(os.Environ(), killEnv+"="+dir, "KILL_ROUND="+strconv.Itoa(round))
 		cmd.Stderr = t.Output()
 		out, err := cmd.StdoutPipe()
@@ -54,7 +54,11 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
-		wg.Go(func() { want.read(bufio.NewScanner(out)) })
+		said := bufio.NewReader(out)
+		if os.Getenv(runnerEnv) != "" { // an emulated child takes long to begin
+			said.Peek(1)
+		}
+		wg.Go(func() { want.read(bufio.NewScanner(said)) })
 		time.Sleep(time.Duration(150+rand.IntN(900)) * time.Millisecond)
 		cmd.Process.Kill()
 		wg.Wait()
@@ -68,6 +72,17 @@ func TestKill(t *testing.T) {
 	if len(want.acked) == 0 {
 		t.Fatal("the children did nothing")
 	}
+}
+
+// runnerEnv names the emulator that runs this program, if one does.
+const runnerEnv = "STORE_TEST_RUNNER"
+
+// self is this program as a command.
+func self() *exec.Cmd {
+	if runner := os.Getenv(runnerEnv); runner != "" {
+		return exec.Command(runner, os.Args[0])
+	}
+	return exec.Command(os.Args[0])
 }
 
 // killWant is what the children said: "+key" when it is durable, "-key" before
