@@ -19,6 +19,8 @@ type Client struct {
 	in   chan []byte // one packet each; closed when the connection ends
 	kept [][]byte    // received, looked at, not yet taken
 	done sync.WaitGroup
+
+	drained bool // the last step was drain: what comes before the end does not matter
 }
 
 // NewClient returns a client on conn and starts reading it. Close ends both.

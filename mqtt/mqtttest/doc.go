@@ -12,7 +12,7 @@
 //	A<~ PUBACK pid=1             the first packet of A's that matches, later or earlier ones stay
 //	A< hex 40 02 00 01           A's next packet must be these bytes
 //	A< nothing 50ms              A receives no packet for so long
-//	A< closed                    the server ends A's connection, no packet before it
+//	A< closed                    the server ends A's connection, no packet before it unless there was a drain
 //	A! close                     A ends its connection without DISCONNECT
 //	A! open                      A connects without sending
 //	A! drain 50ms                throws away what comes until it is quiet for so long

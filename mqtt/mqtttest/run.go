@@ -146,6 +146,7 @@ func (e *execution) open(name string) (*Client, error) {
 }
 
 func (e *execution) send(c *Client, s step) error {
+	c.drained = false
 	if s.word == "hex" {
 		b, err := unhex(s.args)
 		if err != nil {
@@ -167,6 +168,7 @@ func (e *execution) control(c *Client, s step) error {
 		delete(e.clients, s.client)
 		return nil
 	case "drain":
+		c.drained = true
 		for {
 			if _, err := c.raw(s.dur); err != nil {
 				return nil
@@ -185,6 +187,7 @@ func (e *execution) control(c *Client, s step) error {
 }
 
 func (e *execution) expect(c *Client, s step) error {
+	c.drained = c.drained && s.word == "closed"
 	switch s.word {
 	case "nothing":
 		b, err := c.raw(s.dur)
@@ -197,6 +200,9 @@ func (e *execution) expect(c *Client, s step) error {
 		return err
 	case "closed":
 		b, err := c.raw(e.Timeout)
+		for err == nil && c.drained { // came later than drain waited
+			b, err = c.raw(e.Timeout)
+		}
 		if errors.Is(err, errClosed) {
 			c.Close()
 			delete(e.clients, s.client)

@@ -64,6 +64,17 @@ func pipeRunner(*testing.T) Runner {
 
 func TestDir(t *testing.T) { Dir(t, "testdata/*.txt", pipeRunner) }
 
+// TestDrain: what comes later than drain waits does not matter when the end is
+// what is expected.
+func TestDrain(t *testing.T) {
+	const flow = "A> CONNECT id=a\nA< CONNACK\nA> PUBLISH topic=x qos=1 pid=3\nA> PUBLISH topic=quit\nA! drain 0s\nA< closed"
+	for range 20 {
+		if err := pipeRunner(t).Text(flow); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestFailuresAreNamed(t *testing.T) {
 	const hello = "A> CONNECT id=a\nA< CONNACK\n"
 	for _, tc := range []struct{ flow, want string }{
@@ -77,6 +88,7 @@ func TestFailuresAreNamed(t *testing.T) {
 		{hello + "A> PUBLISH topic=x qos=1 pid=3\nA<~ PUBLISH topic=y", "packets that do not match"},
 		{hello + "A> PUBLISH topic=x qos=1 pid=3\nA< nothing 10ms", "got PUBACK pid=3"},
 		{hello + "A< closed", "nothing came"},
+		{hello + "A> PUBLISH topic=x qos=1 pid=3\nA> PUBLISH topic=quit\nA< closed", "got PUBACK pid=3"},
 		{hello + "A> PUBLISH topic=x qos=1 pid=$p", "$p has no value yet"},
 		{"A> CONNECT id=a colour=red", `no field "colour"`},
 		{"A> KNOCK", `unknown packet "KNOCK"`},
