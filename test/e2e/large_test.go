@@ -61,7 +61,7 @@ func TestLargeMessage(t *testing.T) {
 }
 
 // largeBound is the anonymous memory that a gateway on a small board may have while large messages go through it.
-const largeBound = 48 << 20
+const largeBound = 64 << 20
 
 // mostMemory watches the process's anonymous memory until the returned function is called, which gives the most there was.
 func (g *gateway) mostMemory() func() int64 {
