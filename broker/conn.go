@@ -503,6 +503,9 @@ func (c *conn) timeout(t *turn) {
 
 // drained is called by the transport when the outbox has room again.
 func (c *conn) drained(t *turn) {
+	if c.full.Load() {
+		c.lastPacket.Store(t.now) // it takes what it is owed: our stall is not its silence
+	}
 	c.lock()
 	room := c.waiting < c.set.Rules.MaxOutbox/2
 	want := c.wantDrain && room
