@@ -39,6 +39,7 @@ var (
 type Authority struct {
 	opts  Options
 	files atomic.Pointer[files]
+	read  atomic.Pointer[[3]stamp] // the files as the last Reload met them
 	gen   atomic.Uint64
 
 	mu      sync.Mutex // guards the fields below
@@ -92,6 +93,7 @@ func New(o Options) (*Authority, error) {
 func (a *Authority) Reload() error {
 	var f files
 	var err error
+	a.read.Store(new(a.stamps()))
 	if a.opts.PasswordFile != "" {
 		if f.passwords, err = ReadPasswords(a.opts.PasswordFile); err != nil {
 			return err

@@ -31,7 +31,7 @@ type Limits struct {
 	MaxTopicAliasBroker        int      `yaml:"max_topic_alias_broker" default:"10" min:"0" max:"65535" doc:"Topic aliases the broker uses towards an MQTT 5 client that allows them."`
 	RetainAvailable            bool     `yaml:"retain_available" default:"true" doc:"Accept retained messages."`
 	SetTCPNoDelay              bool     `yaml:"set_tcp_nodelay" default:"true" doc:"Send small packets at once."`
-	MaxInflightMessages        int      `yaml:"max_inflight_messages" default:"20" min:"1" max:"65535" doc:"QoS 1 and 2 messages in flight in either direction; a client's Receive Maximum lowers it."`
+	MaxInflightMessages        int      `yaml:"max_inflight_messages" default:"20" min:"1" max:"65535" doc:"QoS 1 and 2 messages in flight in either direction; a client's Receive Maximum lowers it, and more than 16384 are as good as 16384."`
 	MaxTopicLevels             int      `yaml:"max_topic_levels" default:"201" min:"1" max:"65535" doc:"Levels a topic or filter may have."`
 	MaxSubscriptions           int      `yaml:"max_subscriptions" default:"10000" min:"0" doc:"Subscriptions one client may hold; 0: no bound."`
 	ConnectTimeout             Duration `yaml:"connect_timeout" default:"10s" min:"1s" max:"10m" doc:"Time a new connection has to bring its CONNECT."`

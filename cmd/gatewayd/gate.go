@@ -3,6 +3,7 @@ package main
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // gate holds logins back while the configuration is read again, so that a client
@@ -16,8 +17,21 @@ type gate struct {
 	waiting []func()
 }
 
+// signalGrace is how long a login waits when the files of users and rights were
+// changed: whoever changes them mostly sends SIGHUP next, and a connection made
+// right after the signal may be here before the signal is.
+const signalGrace = 30 * time.Millisecond
+
 // pass runs login now, or as soon as the gate is open.
 func (g *gate) pass(login func()) {
+	if u := g.latest.Load(); u != nil && u.stale() {
+		time.AfterFunc(signalGrace, func() { g.enter(login) })
+		return
+	}
+	g.enter(login)
+}
+
+func (g *gate) enter(login func()) {
 	g.mu.Lock()
 	if g.shut > 0 {
 		g.waiting = append(g.waiting, login)

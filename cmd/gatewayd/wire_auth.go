@@ -50,6 +50,19 @@ func (u *users) of(listener string) *auth.Authority {
 	return u.shared
 }
 
+// stale says whether a file was changed and not read since.
+func (u *users) stale() bool {
+	if u.shared.Stale() {
+		return true
+	}
+	for _, a := range u.own {
+		if a.Stale() {
+			return true
+		}
+	}
+	return false
+}
+
 // reload reads all files again.
 func (u *users) reload() error {
 	err := u.shared.Reload()
