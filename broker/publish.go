@@ -87,7 +87,9 @@ func (b *Broker) publishInside(t *turn, op *pubOp, p Publication, from origin, i
 				op.s.fault("in.hold.submitted")
 			}
 		}
-		op.msg = t.out.keep() // late deliveries look there
+		if op.msg == nil { // else fill has set it, and its receipt may be looking already
+			op.msg = t.out.keep() // late deliveries look there
+		}
 		in.enqueue(op)
 	}
 	if !op.late || in == nil && !durable {
