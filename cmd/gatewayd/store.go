@@ -237,7 +237,13 @@ asked for the copy over HTTP and goes on working.`,
 			if args[0] == "-" {
 				return copyTo(cmd.OutOrStdout())
 			}
-			return writeWhole(args[0], copyTo)
+			if err := writeWhole(args[0], copyTo); err != nil {
+				return err
+			}
+			if info, err := os.Stat(args[0]); err == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s has the whole store, %d bytes\n", args[0], info.Size())
+			}
+			return nil
 		},
 	}
 	r.add(cmd)
