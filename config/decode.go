@@ -398,7 +398,7 @@ func tagNumber(t reflect.Type, text string) float64 {
 func parseValue(t reflect.Type, text string) (reflect.Value, error) {
 	switch t {
 	case reflect.TypeFor[Duration]():
-		x, err := parseDuration(text)
+		x, err := ParseDuration(text)
 		return reflect.ValueOf(x), err
 	case reflect.TypeFor[Size]():
 		x, err := parseSize(text)

@@ -241,12 +241,12 @@ bridges:
 
 func TestValues(t *testing.T) {
 	for text, want := range map[string]time.Duration{"0": 0, "250ms": 250e6, "10s": 10e9, "1h30m": 90 * 60e9, "2d": 48 * 3600e9, "1w": 168 * 3600e9, "1.5s": 15e8, "50us": 50e3, "50µs": 50e3} {
-		if got, err := parseDuration(text); err != nil || got.D() != want {
+		if got, err := ParseDuration(text); err != nil || got.D() != want {
 			t.Errorf("%q = %v, %v, want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "10", "-5s", "5x", "s", "1s2", "99999999999w", "1..5s"} {
-		if got, err := parseDuration(text); err == nil {
+		if got, err := ParseDuration(text); err == nil {
 			t.Errorf("%q = %v, want an error", text, got)
 		}
 	}
@@ -261,7 +261,7 @@ func TestValues(t *testing.T) {
 		}
 	}
 	for _, d := range []Duration{0, 1e6, 1e9, 90e9, 3600e9, 86400e9, 7 * 86400e9, 1500e6} {
-		if got, err := parseDuration(d.String()); err != nil || got != d {
+		if got, err := ParseDuration(d.String()); err != nil || got != d {
 			t.Errorf("%v read again is %v, %v", d, got, err)
 		}
 	}

@@ -17,9 +17,9 @@ var durationUnits = map[string]time.Duration{
 	"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour,
 }
 
-// parseDuration reads the written form. A bare number is refused, because
+// ParseDuration reads the written form. A bare number is refused, because
 // nobody agrees on its unit; 0 needs none.
-func parseDuration(s string) (Duration, error) {
+func ParseDuration(s string) (Duration, error) {
 	rest, total := strings.TrimSpace(s), 0.0
 	if rest == "0" {
 		return 0, nil

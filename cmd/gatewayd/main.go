@@ -117,7 +117,7 @@ configuration is a working gateway on this machine.`,
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newRun(), newCheck(), newConvert(), newConfig(), newPasswd(), newPub(), newSub(), newSensor(), newStore(), newBridge(), newStatus(), newHealth(), newVersion(), newMan(),
-		newCert(), newDiag(), newSelftest(), newBench(),
+		newCert(), newDiag(), newSelftest(), newBench(), newPlan(),
 	)
 	return root
 }
