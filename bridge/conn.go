@@ -44,6 +44,7 @@ type conn struct {
 	setup   map[mqtt.PacketID]setupStep // not yet answered
 	ready   chan struct{}               // closed when setup is empty
 	fullErr error                       // the centre has no room: see full
+	waiting map[string]bool             // topics of messages it had no room for
 }
 
 // flight is one delivery of QoS 1 or 2 that the centre has not acknowledged.
@@ -51,8 +52,9 @@ type flight struct {
 	qos  mqtt.QoS // of the link's delivery
 	wire mqtt.QoS // on the way to the centre, lowered by its maximum
 	sent int64    // ns since the connection's start
-	rel  bool     // PUBREL is out
+	held bool     // behind a refused message of its topic: not released on this connection
 	rule int32    // noRule: not known any more
+	name string   // the topic here
 }
 
 // setupStep is something the bridge asked for at the start.

@@ -21,6 +21,7 @@ type fakeOptions struct {
 	accept    func(n int64) bool // whether connection n gets a CONNACK
 	suback    func(q mqtt.Request) mqtt.ReasonCode
 	onPublish func(f *fake, c net.Conn, v mqtt.Version, p *mqtt.Publish)
+	released  func(*mqtt.Pubrel) // before it is answered
 	onRelease func(n int64) bool // whether PUBREL on connection n is answered; else the connection ends
 }
 
@@ -149,6 +150,9 @@ func (f *fake) packet(c net.Conn, v mqtt.Version, n int64, p mqtt.Packet) bool {
 		}
 	case *mqtt.Pubrel:
 		f.inflight--
+		if f.o.released != nil {
+			f.o.released(p)
+		}
 		if f.o.onRelease != nil && !f.o.onRelease(n) {
 			return false
 		}

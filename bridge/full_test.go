@@ -76,7 +76,7 @@ func TestFullCentreIsFreed(t *testing.T) {
 	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(2)})
 	waitConnected(t, b)
 	for i := range 5 {
-		g.publish("a/x", fmt.Sprint(i), 2, false)
+		g.publish(fmt.Sprint("a/", i), fmt.Sprint(i), 2, false)
 	}
 	eventually(t, 60*time.Second, "everything is taken", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Acked == 5 })
 	f.mu.Lock()
@@ -102,7 +102,7 @@ func TestReleasesComeFirst(t *testing.T) {
 	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(2)})
 	waitConnected(t, b)
 	for i := range 5 {
-		g.publish("a/x", fmt.Sprint(i), 2, false)
+		g.publish(fmt.Sprint("a/", i), fmt.Sprint(i), 2, false)
 	}
 	eventually(t, 60*time.Second, "everything is taken", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Acked >= 5 })
 	f.mu.Lock()
@@ -163,5 +163,49 @@ func TestNeverSentGoesLast(t *testing.T) {
 	}
 	if last != "never" {
 		t.Errorf("the last message to cross is %q", last)
+	}
+}
+
+// TestFullCentreKeepsOrder: a centre hands on what is released, so what it had
+// room for behind a refused message of the same topic is released after it, also
+// what is published meanwhile.
+func TestFullCentreKeepsOrder(t *testing.T) {
+	f := newFake(t, fakeOptions{connack: &mqtt.Connack{SessionPresent: true, Properties: &mqtt.Properties{ReceiveMaximum: 4}}})
+	text := map[mqtt.PacketID]string{}
+	var handedOn []string
+	first := true
+	f.o.onPublish = func(f *fake, c net.Conn, v mqtt.Version, p *mqtt.Publish) {
+		code := mqtt.Success
+		if first && string(p.Payload) == "0" {
+			first, code = false, mqtt.QuotaExceeded
+		}
+		text[p.ID] = p.Topic + " " + string(p.Payload)
+		_, _ = c.Write((&mqtt.Pubrec{ID: p.ID, Code: code}).Append(nil, v))
+	}
+	f.o.released = func(p *mqtt.Pubrel) { handedOn = append(handedOn, text[p.ID]) }
+	g, _ := newGateway(t, "", listenOptions())
+	b, _ := g.bridge(Options{NotificationsLocalOnly: true, Addresses: []string{f.addr()}, Rules: outRule(2)})
+	waitConnected(t, b)
+	for i := range 30 {
+		g.publish("a/x", fmt.Sprint(i), 2, false)
+		g.publish("a/y", fmt.Sprint(i), 2, false)
+	}
+	eventually(t, 60*time.Second, "everything is taken", func() bool { s := b.Status(); return s.QueueMessages == 0 && s.Acked == 60 })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := map[string]int{}
+	for _, m := range handedOn {
+		var topic string
+		var n int
+		if _, err := fmt.Sscan(m, &topic, &n); err != nil {
+			t.Fatal(err)
+		}
+		if n != next[topic] {
+			t.Fatalf("%s was handed on when %d was due; in all: %q", m, next[topic], handedOn)
+		}
+		next[topic]++
+	}
+	if next["a/x"] != 30 || next["a/y"] != 30 {
+		t.Errorf("%v were handed on", next)
 	}
 }

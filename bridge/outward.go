@@ -87,7 +87,7 @@ func (p *outward) reconcile(ctx context.Context) error {
 func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	if d.Release {
 		p.mu.Lock()
-		p.flight[d.PacketID] = flight{qos: 2, wire: 2, sent: p.now(), rel: true, rule: noRule}
+		p.flight[d.PacketID] = flight{qos: 2, wire: 2, sent: p.now(), rule: noRule}
 		p.mu.Unlock()
 		buf := p.out.lock()
 		p.out.unlock(mqtt.AppendAck(buf, p.level.version, mqtt.PUBREL, d.PacketID, mqtt.Success))
@@ -132,7 +132,7 @@ func (p *outward) deliver(ctx context.Context, d *broker.Delivery) error {
 	p.alias(&h, to.name)
 	if h.QoS > 0 {
 		p.mu.Lock()
-		p.flight[d.PacketID] = flight{qos: d.QoS, wire: h.QoS, sent: p.now(), rule: int32(to.rule)}
+		p.flight[d.PacketID] = flight{qos: d.QoS, wire: h.QoS, sent: p.now(), rule: int32(to.rule), name: d.Message.Topic}
 		p.mu.Unlock()
 	}
 	if p.echo != nil && p.b.o.Rules[to.rule].inward() {
@@ -264,7 +264,7 @@ func (c *conn) pubrec(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 	c.mu.Lock()
 	f, ok := c.flight[pid]
 	if ok && f.wire == 2 {
-		f.sent, f.rel = c.now(), true
+		f.sent, f.held = c.now(), !code.Failed() && c.waiting[f.name]
 		c.flight[pid] = f
 	}
 	c.mu.Unlock()
@@ -278,6 +278,9 @@ func (c *conn) pubrec(pid mqtt.PacketID, code mqtt.ReasonCode) error {
 	case code.Failed():
 		c.landed(pid, 2)
 		return c.refused(pid, f, code)
+	case f.held:
+		c.settled()
+		return nil
 	}
 	c.local(c.link.Rec(pid, code, func(err error) {
 		if err != nil {
@@ -311,7 +314,7 @@ func (c *conn) local(err error) {
 func (c *conn) refused(pid mqtt.PacketID, f flight, code mqtt.ReasonCode) error {
 	if code == mqtt.QuotaExceeded || code == mqtt.ImplementationSpecificError {
 		c.link.Refused(pid)
-		c.full(code)
+		c.full(f.name, code)
 		return nil
 	}
 	c.b.count.dropped(int(f.rule), "refused_by_centre")

@@ -236,6 +236,8 @@ func (d *delivery) lane() lane {
 	switch {
 	case d.state >= releasing:
 		return releases
+	case d.later:
+		return history
 	case d.tried:
 		return repeated
 	case d.live:

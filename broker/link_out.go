@@ -145,15 +145,22 @@ func (l *Link) Refused(pid mqtt.PacketID) {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := s.flow.findLocked(pid)
-	if i < 0 || s.flow.flight[i].msg == nil {
+	f := s.flow
+	i := f.findLocked(pid)
+	if i < 0 || f.flight[i].msg == nil {
 		return
 	}
-	flight := s.flow.flight[i:]
-	topic := flight[0].msg.Topic
-	for j := range flight {
-		if d := &flight[j]; j == 0 || !d.wire && d.msg != nil && d.msg.Topic == topic {
-			d.tried = false
+	topic := f.flight[i].msg.Topic
+	f.flight[i].tried = false
+	for j := i; j < len(f.flight); j++ {
+		d := &f.flight[j]
+		if d.msg == nil || d.msg.Topic != topic {
+			continue
+		}
+		d.later = true
+		if f.lanes.inOrder() && !d.counted { // what comes on this topic does not pass
+			f.lanes.waits(topic)
+			d.counted = true
 		}
 	}
 }

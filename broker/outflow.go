@@ -58,6 +58,7 @@ type delivery struct {
 	// With lanes.
 	live    bool            // passed what waits, or nothing waited
 	counted bool            // among its topic's waiting messages
+	later   bool            // was refused, or is behind one on its topic: goes with history
 	floor   store.MessageID // while binding: its id will be higher
 }
 
