@@ -97,13 +97,11 @@ func (s *session) finishLocked(t *turn, i int) {
 	d := &f.flight[i]
 	if d.id != 0 {
 		if d.qos == 2 && d.state != binding {
-			t.done.DonePacket(s.key, uint16(d.pid))
+			t.done.DonePacket(s.key, uint16(d.pid), d.id)
 		}
 		t.done.Done(s.key, d.id)
 		f.acked = append(f.acked, ackedDelivery{id: d.id})
 		t.doneRefs = append(t.doneRefs, doneRef{s, d.id})
-	} else if d.qos == 2 && d.state == released && s.key != 0 {
-		t.done.DonePacket(s.key, uint16(d.pid))
 	}
 	if d.from != nil {
 		s.replayAckedLocked(d.from)

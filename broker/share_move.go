@@ -165,7 +165,7 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 					b.deliver(t, rc.s, rc.qos, rc.opts&^optRetain|q.Options&optRetain, rc.ids)
 					t.done.Done(key, q.ID)
 					if pid != 0 {
-						t.done.DonePacket(key, uint16(pid))
+						t.done.DonePacket(key, uint16(pid), q.ID)
 					}
 					b.giveTurn(t)
 					return true
@@ -196,7 +196,7 @@ func (b *Broker) moveItems(s *session, key store.SessionID, items []store.Queued
 		op := b.newOp()
 		op.batch.Move(key, toKey, []store.MessageID{m.q.ID})
 		if m.pid != 0 {
-			op.batch.DonePacket(key, uint16(m.pid))
+			op.batch.DonePacket(key, uint16(m.pid), m.q.ID)
 		}
 		err := b.store.Submit(b.ctx, &op.batch, op.receipt)
 		to.mu.Lock()

@@ -259,9 +259,11 @@ func (b *Batch) Released(id SessionID, pid uint16) {
 // Done says that the session needs the message no more.
 func (b *Batch) Done(id SessionID, m MessageID) { b.add(op{kind: opDone, session: id, id: m}) }
 
-// DonePacket frees a packet id and what it was bound to.
-func (b *Batch) DonePacket(id SessionID, pid uint16) {
-	b.add(op{kind: opDonePacket, session: id, pid: pid})
+// DonePacket frees a packet id and the message m it was bound to. When it is bound
+// to another by now, it stays: the client has acknowledged, the packet id was
+// given to the next message at once, and that was submitted first.
+func (b *Batch) DonePacket(id SessionID, pid uint16, m MessageID) {
+	b.add(op{kind: opDonePacket, session: id, pid: pid, id: m})
 }
 
 // Mark keeps the packet id from which QoS 1 goes on after a restart. It goes to

@@ -158,6 +158,7 @@ func BenchmarkQoS2(b *testing.B) {
 	for c := range clients {
 		wg.Go(func() {
 			type step struct{ pid, phase uint16 }
+			ids := make(map[uint16]MessageID)
 			steps := make(chan step, 3*window)
 			free := make(chan uint16, window)
 			for pid := range uint16(window) {
@@ -195,6 +196,7 @@ func BenchmarkQoS2(b *testing.B) {
 					batch.Hold(pubs[c], pid, 1)
 					batch.AddMessage(messages[left%len(messages)], []Recipient{{Session: sub, QoS: 2, PacketID: out(pid), Sent: true}})
 					send(step{pid, 1})
+					ids[pid] = batch.ID(0)
 					continue
 				}
 				switch st.phase {
@@ -203,7 +205,7 @@ func BenchmarkQoS2(b *testing.B) {
 					batch.Released(sub, out(st.pid))
 					send(step{st.pid, 2})
 				case 2:
-					batch.DonePacket(sub, out(st.pid))
+					batch.DonePacket(sub, out(st.pid), ids[st.pid])
 					send(step{st.pid, 3})
 				case 3:
 					busy--

@@ -218,6 +218,7 @@ func (c *killClient) run() {
 	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(c.kind)))
 	free := make(chan struct{}, 30)
 	var steps sync.Map
+	ids := make(map[int]MessageID)
 	for n := 1; n < 60000; n++ {
 		free <- struct{}{}
 		size := 200
@@ -254,6 +255,7 @@ func (c *killClient) run() {
 				steps.Store(n, true)
 				<-free
 			})
+			ids[n] = b.ID(0)
 			k := n - r.IntN(40)
 			switch step, ok := steps.Load(k); {
 			case ok && step == true:
@@ -269,7 +271,7 @@ func (c *killClient) run() {
 			case ok:
 				steps.Delete(k)
 				c.say("-%s r %d", c.name, k)
-				b.DonePacket(c.id, uint16(k))
+				b.DonePacket(c.id, uint16(k), ids[k])
 				c.do(&b, func() { c.say("=%s r %d", c.name, k) })
 			}
 		}

@@ -134,7 +134,7 @@ func (m *model) step(t *testing.T, s *Store, r *rand.Rand) {
 			f.released = true
 			ms.drop(f.id)
 		} else {
-			b.DonePacket(id, f.pid)
+			b.DonePacket(id, f.pid, f.id)
 			if !f.released {
 				ms.drop(f.id)
 			}

@@ -18,6 +18,7 @@ func TestSettlingGoesWithTheNext(t *testing.T) {
 			b.AddMessage(message("t", "x"), []Recipient{{Session: id, QoS: 2, PacketID: pid}})
 		}
 		submit(t, s, &b)
+		ids := []MessageID{0, b.ID(0), b.ID(1), b.ID(2)}
 		b.Reset()
 		b.Released(id, 1)
 		b.Released(id, 2)
@@ -27,7 +28,7 @@ func TestSettlingGoesWithTheNext(t *testing.T) {
 		done := func(pid uint16, f func(Receipt)) {
 			t.Helper()
 			var b Batch
-			b.DonePacket(id, pid)
+			b.DonePacket(id, pid, ids[pid])
 			if err := s.TrySubmit(&b, f); err != nil {
 				t.Fatal(err)
 			}

@@ -262,10 +262,10 @@ func TestQoS2StateIsExact(t *testing.T) {
 	b.Hold(a, 40, 400)
 	b.Hold(a, 41, 401)
 	submit(t, s, &b)
-	two := b.ID(1)
+	one, two, three, four := b.ID(0), b.ID(1), b.ID(2), b.ID(3)
 	b.Bind(a, 8, two)
 	b.Released(a, 9)
-	b.DonePacket(a, 10) // refused by PUBREC
+	b.DonePacket(a, 10, four) // refused by PUBREC
 	b.Release(a, 40)
 	b.Mark(a, 500)
 	submit(t, s, &b)
@@ -302,9 +302,9 @@ func TestQoS2StateIsExact(t *testing.T) {
 		t.Fatal(q)
 	}
 	b.Released(a, 7)
-	b.DonePacket(a, 9)
+	b.DonePacket(a, 9, three)
 	submit(t, s, &b)
-	b.DonePacket(a, 7)
+	b.DonePacket(a, 7, one)
 	b.Released(a, 8)
 	submit(t, s, &b)
 	stop()
@@ -460,4 +460,49 @@ func TestMove(t *testing.T) {
 			t.Fatal(qa, qb)
 		}
 	})
+}
+
+// TestReusedPacketID: a client's last acknowledgement frees a packet id that goes
+// to the next message at once, and that may be submitted before what the
+// acknowledgement means. The next message stays.
+func TestReusedPacketID(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := running(t, dir, Options{})
+	a := newSession(t, s, "a")
+	var b Batch
+	b.AddMessage(message("t", "one"), []Recipient{{Session: a, QoS: 2, PacketID: 7, Sent: true}})
+	b.AddMessage(message("t", "two"), []Recipient{{Session: a, QoS: 2}})
+	submit(t, s, &b)
+	one, two := b.ID(0), b.ID(1)
+	b.Released(a, 7)
+	submit(t, s, &b)
+	b.Bind(a, 7, two)
+	submit(t, s, &b)
+	b.DonePacket(a, 7, one)
+	b.Done(a, one)
+	submit(t, s, &b)
+	check := func() {
+		t.Helper()
+		if _, q := queue(t, s, a); fmt.Sprint(q) != "[two]" {
+			t.Errorf("the queue has %v", q)
+		}
+		flights := 0
+		if err := s.Load(Loader{Flight: func(_ SessionID, f Flight) error {
+			flights++
+			if f.PacketID != 7 || f.ID != two || f.Released {
+				t.Errorf("%+v is in flight", f)
+			}
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if flights != 1 {
+			t.Errorf("%d packet ids in flight", flights)
+		}
+	}
+	check()
+	stop()
+	s, stop = running(t, dir, Options{})
+	defer stop()
+	check()
 }

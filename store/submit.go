@@ -270,7 +270,7 @@ func (s *Store) applyLocked(sub *submission, o *op, now time.Duration) {
 		sub.flight = true
 	case opDonePacket:
 		i := o.ss.flight(o.pid)
-		if i < 0 {
+		if i < 0 || o.ss.flights[i].id != o.id {
 			o.kind = opNone
 			return
 		}
