@@ -110,7 +110,7 @@ func (g *gateway) start(fault string) {
 // dies waits until it was killed at the step, and checks what it left.
 func (g *gateway) dies(step string) {
 	g.t.Helper()
-	_ = g.p.Wait(limit) // killed: always an error
+	_ = g.p.Wait(limit)                                                // killed: always an error
 	if !strings.Contains(g.p.Output(), "faulthook: killed at "+step) { // another goroutine may have logged a line after it
 		g.t.Fatalf("the step was never reached:\n%s", tail(g.p.Output()))
 	}
